@@ -1,0 +1,1 @@
+"""The custom resources as types: the single source of the schema, the defaults and the CEL rules."""

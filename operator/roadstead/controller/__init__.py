@@ -1,0 +1,1 @@
+"""The shell: reads caches, calls ``desired`` and ``observed``, writes. It decides when; they decide what."""

@@ -1,0 +1,65 @@
+"""The status of an Artifact: its id, its content digest, and who uses it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from roadstead.api.identity import object_id
+from roadstead.controller.kinds import ARTIFACTS, Key
+from roadstead.controller.objects import Objects
+from roadstead.controller.patches import merge_patch
+from roadstead.desired.content import content_digest
+from roadstead.kube.client import ApiClient
+from roadstead.kube.errors import NotFound
+from roadstead.observed.conditions import Condition, Verdict, render
+
+USERS_SHOWN = 10
+PAUSE_SECONDS = 1.0
+
+
+class ArtifactReconciler:
+    """Reconciles Artifacts. At most one status write a second for each, however many Workloads come and go."""
+
+    def __init__(self, client: ApiClient, objects: Objects) -> None:
+        self._client = client
+        self._objects = objects
+        self._written: dict[Key, tuple[str, float]] = {}
+
+    async def reconcile(self, key: Key) -> float | None:
+        """Write the status if it changed. Returns the seconds after which to look again when a write has to wait."""
+        stored, artifact = self._objects.get(key), self._objects.artifact(key)
+        if stored is None or artifact is None:
+            self._written.pop(key, None)
+            return None
+        previous: Mapping[str, Any] = stored.body().get("status") or {}
+        uid, at = self._written.get(key, ("", 0.0))
+        elapsed = time.monotonic() - at
+        if uid == stored.uid and elapsed < PAUSE_SECONDS:
+            return PAUSE_SECONDS - elapsed
+        users = [user.name for user in self._objects.referring_to(key)]
+        generation = artifact.metadata.generation or 0
+        ready = (
+            Condition("Ready", Verdict.FALSE, "Deleted", "The Artifact is deleted; set spec.deleted to false to restore it")
+            if artifact.spec.deleted
+            else Condition("Ready", Verdict.TRUE, "Accepted", "Workloads may use this Artifact")
+        )
+        status: dict[str, Any] = {
+            "observedGeneration": generation,
+            "id": object_id("artifacts", key.namespace, key.name),
+            "digest": content_digest(artifact.spec),
+            "usedBy": {"count": len(users), "names": users[:USERS_SHOWN]},
+            "conditions": render([ready], previous.get("conditions") or (), generation, datetime.now(UTC)),
+        }
+        patch = merge_patch(previous, status)
+        if not patch:
+            return None
+        try:
+            await self._client.merge_patch(ARTIFACTS, key.namespace, key.name, {"status": patch}, subresource="status")
+        except NotFound:
+            self._objects.forget(key)
+            return None
+        self._written[key] = (stored.uid, time.monotonic())
+        return None

@@ -1,0 +1,200 @@
+"""Writing the children of a Workload: one server-side apply for each that differs, none for those that don't."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from roadstead.api.workload import Workload
+from roadstead.controller.decide import Action, decide
+from roadstead.controller.kinds import CHILDREN
+from roadstead.controller.memory import Memory, Sent, fingerprint
+from roadstead.controller.mirrors import Mirrors, Name
+from roadstead.desired import Child, ChildKind, Desired
+from roadstead.errors import Reason, Refusal
+from roadstead.kube.client import ApiClient
+from roadstead.kube.errors import Conflict, Forbidden, Invalid, NotFound
+from roadstead.kube.managed_fields import ownership, removal_patch
+from roadstead.names import FIELD_MANAGER, REPLICAS_MANAGER
+from roadstead.observed.views import ChildView
+
+log = logging.getLogger(__name__)
+Body = dict[str, Any]
+
+
+@dataclass(slots=True)
+class Written:
+    """What came of writing the children: a sentence on what waits, what was refused, and whether anything was written."""
+
+    pending: str | None = None
+    refusal: Refusal | None = None
+    writes: list[str] = field(default_factory=list)
+
+
+class ChildWriter:
+    """Brings the children of one Workload at a time to what is desired."""
+
+    def __init__(self, client: ApiClient, mirrors: Mirrors) -> None:
+        self._client = client
+        self._mirrors = mirrors
+
+    async def write(self, workload: Workload, desired: Desired, memory: Memory, *, immediate: bool) -> Written:
+        """Write what differs. Refusals by the API server are returned, transient errors raised."""
+        name = (workload.metadata.namespace or "", workload.metadata.name)
+        written = Written()
+        for kind, child in desired.children.items():
+            if child is None:
+                await self._remove(kind, name, memory, workload, written)
+        for child in desired.children.values():
+            if child is not None:
+                try:
+                    await self._bring(child, name, workload, desired, memory, written, immediate=immediate)
+                except (Invalid, Forbidden) as refused:
+                    written.refusal = Refusal(
+                        Reason.REFUSED_BY_API, f"The API server refuses {CHILDREN[child.kind].kind} {child.name}: {refused.message}"
+                    )
+                except Refusal as refused:
+                    written.refusal = refused
+        await self._set_replicas(name, desired, memory, written)
+        return written
+
+    async def _bring(
+        self, child: Child, name: Name, workload: Workload, desired: Desired, memory: Memory, written: Written, *, immediate: bool
+    ) -> None:
+        live = self._mirrors.child(child.kind, name)
+        if memory.awaits_echo(child.kind, live, time.monotonic()):
+            return
+        decision = decide(
+            child,
+            live,
+            owner_uid=workload.metadata.uid or "",
+            remembered=memory.applied.get(child.kind),
+            pods=bool(self._mirrors.pods(name)) and not immediate,
+        )
+        match decision.action:
+            case Action.NOTHING:
+                return
+            case Action.WAIT:
+                written.pending = decision.why[0].upper() + decision.why[1:]
+                return
+            case Action.TAKEN:
+                raise _taken(child)
+            case Action.CREATE:
+                if await self._stranger(child):
+                    raise _taken(child)
+                if child.kind is ChildKind.DEPLOYMENT and desired.replicas.count == 0:
+                    await self._create_at_zero(child, memory, written)
+                    return
+        log.info("%s %s/%s is written: %s", CHILDREN[child.kind].kind, *name, decision.why)
+        if decision.action is Action.CLEAN:
+            await self._clean(child, name, live, memory, written)
+        else:
+            await self._apply(child, live, memory, written)
+
+    async def _apply(self, child: Child, live: ChildView | None, memory: Memory, written: Written, **spec: int) -> None:
+        """Server-side apply. The uid of what is there makes it an update only: a child deleted meanwhile isn't resurrected by it."""
+        body = child.body
+        if live is not None:
+            body = {**body, "metadata": {**body["metadata"], "uid": live.uid}}
+        if spec:
+            body = {**body, "spec": {**body["spec"], **spec}}
+        memory.sent[child.kind] = Sent(fingerprint(live), child.digest, "", time.monotonic())
+        try:
+            answer = await self._client.apply(CHILDREN[child.kind], _namespace(child), body, field_manager=FIELD_MANAGER)
+        except BaseException:
+            memory.sent.pop(child.kind, None)
+            raise
+        self._remember(child, answer, live, memory)
+        written.writes.append(f"apply {CHILDREN[child.kind].kind}")
+
+    def _remember(self, child: Child, answer: Body, before: ChildView | None, memory: Memory) -> None:
+        ours = ownership(answer, FIELD_MANAGER).ours
+        memory.applied[child.kind] = ours
+        memory.sent[child.kind] = Sent(fingerprint(before), child.digest, ours, time.monotonic())
+
+    async def _create_at_zero(self, child: Child, memory: Memory, written: Written) -> None:
+        """Create the Deployment of a stopped Workload without ever starting a pod (an apply without replicas would start one)."""
+        await self._apply(child, None, memory, written, replicas=0)
+        await self._apply_replicas(_namespace(child), child.name, 0)
+        await self._apply(child, None, memory, written)
+
+    async def _clean(self, child: Child, name: Name, live: ChildView | None, memory: Memory, written: Written) -> None:
+        """Take out what others added. Status writes right after an edit move the resourceVersion, so the patch gets a second chance."""
+        resource = CHILDREN[child.kind]
+        for last in (False, True):
+            body = await self._client.get(resource, *name)
+            patch = removal_patch(body, ownership(body, FIELD_MANAGER).foreign, manager=FIELD_MANAGER)
+            if not patch:
+                return
+            try:
+                answer = await self._client.json_patch(resource, *name, patch, field_manager=FIELD_MANAGER)
+            except Conflict:
+                if last:
+                    raise
+                continue
+            self._remember(child, answer, live, memory)
+            written.writes.append(f"clean {resource.kind}")
+            return
+
+    async def _stranger(self, child: Child) -> bool:
+        """Whether somebody else's object has the name: a forced apply would merge with it and adopt it."""
+        try:
+            body = await self._client.get(CHILDREN[child.kind], _namespace(child), child.name)
+        except NotFound:
+            return False
+        wanted = child.body["metadata"]["ownerReferences"][0]["uid"]
+        return all(ref["uid"] != wanted for ref in body["metadata"].get("ownerReferences") or ())
+
+    async def _remove(self, kind: ChildKind, name: Name, memory: Memory, workload: Workload, written: Written) -> None:
+        live = self._mirrors.child(kind, name)
+        memory.applied.pop(kind, None)
+        if live is None or live.owner_uid != workload.metadata.uid:
+            return
+        log.info("%s %s/%s is deleted: it is not wanted any more", CHILDREN[kind].kind, *name)
+        await self._client.delete(CHILDREN[kind], *name, uid=live.uid)
+        written.writes.append(f"delete {CHILDREN[kind].kind}")
+
+    async def _set_replicas(self, name: Name, desired: Desired, memory: Memory, written: Written) -> None:
+        """Apply the one field ``spec.replicas`` under its own manager, while it is the operator's to set."""
+        live = self._mirrors.deployment(name)
+        wanted = desired.replicas.count
+        if live is None:
+            if wanted is None or wanted <= 1 or ChildKind.DEPLOYMENT not in memory.sent:
+                return
+            present = 1
+        else:
+            present = live.spec_replicas
+            if wanted is None and present == 0:
+                wanted = desired.replicas.floor
+            if memory.awaits_replicas(live, wanted or 0, time.monotonic()):
+                return
+        if wanted is None or wanted == present or (memory.replicas is not None and memory.replicas[:2] == (present, wanted)):
+            return
+        log.info("Deployment %s/%s is scaled from %d to %d", *name, present, wanted)
+        memory.replicas = (present, wanted, time.monotonic())
+        try:
+            await self._apply_replicas(*name, wanted)
+        except BaseException:
+            memory.replicas = None
+            raise
+        written.writes.append("apply replicas")
+
+    async def _apply_replicas(self, namespace: str, name: str, count: int) -> None:
+        body: Body = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": name, "namespace": namespace}}
+        await self._client.apply(
+            CHILDREN[ChildKind.DEPLOYMENT], namespace, {**body, "spec": {"replicas": count}}, field_manager=REPLICAS_MANAGER
+        )
+
+
+def _namespace(child: Child) -> str:
+    return str(child.body["metadata"]["namespace"])
+
+
+def _taken(child: Child) -> Refusal:
+    kind = CHILDREN[child.kind].kind
+    return Refusal(
+        Reason.NAME_TAKEN,
+        f"{kind} {child.name} exists already and belongs to somebody else; delete or rename it, or give the Workload another name",
+    )

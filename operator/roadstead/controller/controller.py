@@ -1,0 +1,98 @@
+"""The controller: objects and mirrors feed one queue; workers take keys from it and reconcile them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+
+from roadstead.controller.artifacts import ArtifactReconciler
+from roadstead.controller.kinds import ARTIFACTS, ENDPOINTS, PLATFORMS, WORKLOADS, Key, Kind
+from roadstead.controller.mirrors import Mirrors
+from roadstead.controller.objects import Objects
+from roadstead.controller.said import Announcer
+from roadstead.controller.workloads import WorkloadReconciler
+from roadstead.kube.client import ApiClient
+from roadstead.kube.events import Recorder
+from roadstead.kube.queue import WorkQueue
+from roadstead.kube.resource import Resource
+from roadstead.kube.workers import run_workers
+
+log = logging.getLogger(__name__)
+SETTLE_SECONDS = 0.2
+
+OURS: Mapping[Kind, Resource] = {
+    Kind.ARTIFACT: ARTIFACTS,
+    Kind.WORKLOAD: WORKLOADS,
+    Kind.DEPLOYMENT: ENDPOINTS,
+    Kind.PLATFORM: PLATFORMS,
+}
+
+
+class Controller:
+    """Everything that reconciles, without any knowledge of kopf or of processes.
+
+    ``client`` is fenced by leadership. The queue stays closed until ``open`` is called by whoever knows that this replica leads and
+    that every cache is filled; keys gather meanwhile.
+    """
+
+    def __init__(self, client: ApiClient, recorder: Recorder) -> None:
+        self.queue: WorkQueue[Key] = WorkQueue()
+        self.objects = Objects(self.queue.add)
+        self.mirrors = Mirrors(client, self._changed, self._doubt)
+        self._client = client
+        self._workloads = WorkloadReconciler(client, self.objects, self.mirrors, Announcer(recorder))
+        self._artifacts = ArtifactReconciler(client, self.objects)
+
+    async def run(self, workers: int) -> None:
+        """Mirror and reconcile until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            for loop in self.mirrors.loops():
+                group.create_task(loop)
+            group.create_task(run_workers(self.queue, self.reconcile, workers))
+
+    async def reconcile(self, key: Key) -> float | None:
+        """Reconcile one object; returns the seconds after which to look again."""
+        match key.kind:
+            case Kind.WORKLOAD:
+                return await self._workloads.reconcile(key)
+            case Kind.ARTIFACT:
+                return await self._artifacts.reconcile(key)
+            case _:
+                return None
+
+    def enqueue_all(self) -> None:
+        """Look at everything again, after what has really changed."""
+        for kind in (Kind.ARTIFACT, Kind.WORKLOAD):
+            for key in list(self.objects.keys(kind)):
+                self.queue.add(key, low=True)
+
+    async def fill(self) -> None:
+        """Fill the store from lists, once, before kopf's watches start: so it is known when every cache is filled."""
+        for kind, resource in OURS.items():
+            async for page in self._client.pages(resource):
+                for body in page.items:
+                    self.objects.saw(kind, {"apiVersion": resource.api_version, "kind": resource.kind, **body})
+
+    async def sweep(self) -> None:
+        """Forget what has gone: kopf never notices deletions that it missed while disconnected.
+
+        Lists serve for that alone. Their content may be older than what the watches have delivered meanwhile.
+        """
+        for kind, resource in OURS.items():
+            known = {key: stored.uid for key in self.objects.keys(kind) if (stored := self.objects.get(key)) is not None}
+            async for page in self._client.pages(resource):
+                for body in page.items:
+                    known.pop(Key(kind, body["metadata"].get("namespace") or "", body["metadata"]["name"]), None)
+            for key, uid in known.items():
+                stored = self.objects.get(key)
+                if stored is not None and stored.uid == uid:
+                    log.info("%s was deleted while the watch was away", key)
+                    self.objects.forget(key)
+
+    def _changed(self, key: Key) -> None:
+        """A child or pod changed. They change in bursts, and one verdict, one status write, serves the whole burst."""
+        self.queue.add_after(key, SETTLE_SECONDS)
+
+    def _doubt(self, key: Key) -> None:
+        self._workloads.doubt(key)

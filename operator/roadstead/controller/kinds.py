@@ -1,0 +1,51 @@
+"""Our kinds and our children as resources of the API, and the keys of the work queue."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import NamedTuple
+
+from roadstead.desired import ChildKind
+from roadstead.kube.resource import (
+    DEPLOYMENTS,
+    HPAS,
+    PDBS,
+    SERVICES,
+    Resource,
+)
+from roadstead.names import GROUP, VERSION
+
+ARTIFACTS = Resource(GROUP, VERSION, "artifacts", "Artifact")
+WORKLOADS = Resource(GROUP, VERSION, "workloads", "Workload")
+ENDPOINTS = Resource(GROUP, VERSION, "deployments", "Deployment")
+"""Our own kind Deployment; called so in code to be told from apps/v1."""
+PLATFORMS = Resource(GROUP, VERSION, "platforms", "Platform", namespaced=False)
+PLATFORM_NAME = "default"
+
+CHILDREN = {
+    ChildKind.ARTIFACT: ARTIFACTS,
+    ChildKind.DEPLOYMENT: DEPLOYMENTS,
+    ChildKind.SERVICE: SERVICES,
+    ChildKind.HORIZONTAL_POD_AUTOSCALER: HPAS,
+    ChildKind.POD_DISRUPTION_BUDGET: PDBS,
+}
+
+
+class Kind(StrEnum):
+    """The kinds that are reconciled."""
+
+    ARTIFACT = "Artifact"
+    WORKLOAD = "Workload"
+    DEPLOYMENT = "Deployment"
+    PLATFORM = "Platform"
+
+
+class Key(NamedTuple):
+    """One object to reconcile."""
+
+    kind: Kind
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.namespace}/{self.name}" if self.namespace else f"{self.kind} {self.name}"

@@ -1,0 +1,75 @@
+"""What the operator has just written and has not seen come back yet.
+
+A write is answered before the watch delivers its echo, or after; comparing against a mirror that lags would write twice. Entries
+lapse, so that a lost echo only delays the next look.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from roadstead.desired import ChildKind
+from roadstead.observed.views import ChildView, DeploymentView
+
+ECHO_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A write of a child: the view it was decided on, what it must look like, and when it was sent (monotonic seconds)."""
+
+    before: tuple[Any, ...] | None
+    digest: str
+    ours: str
+    at: float
+
+
+@dataclass(slots=True)
+class Memory:
+    """The memory of one Workload. ``applied`` overlays the hashes in its status; ``said`` is the status last written."""
+
+    uid: str
+    sent: dict[ChildKind, Sent] = field(default_factory=dict)
+    applied: dict[str, str] = field(default_factory=dict)
+    replicas: tuple[int, int, float] | None = None
+    said: Mapping[str, Any] | None = None
+    said_at: float = 0.0
+
+    def awaits_echo(self, kind: ChildKind, live: ChildView | None, now: float) -> bool:
+        """Whether the mirror still shows what was there before our own write."""
+        sent = self.sent.get(kind)
+        if sent is None:
+            return False
+        if live is not None and live.digest == sent.digest and live.ours == sent.ours and not live.foreign:
+            del self.sent[kind]
+            return False
+        if fingerprint(live) == sent.before and now - sent.at < ECHO_SECONDS:
+            return True
+        del self.sent[kind]
+        return False
+
+    def awaits_replicas(self, live: DeploymentView, wanted: int, now: float) -> bool:
+        """Whether the mirror still shows the replica count from before our own write of ``wanted``."""
+        if self.replicas is None:
+            return False
+        before, sent, at = self.replicas
+        if live.spec_replicas == before and sent == wanted and now - at < ECHO_SECONDS:
+            return True
+        self.replicas = None
+        return False
+
+    def previous_status(self, cached: Mapping[str, Any], now: float) -> Mapping[str, Any]:
+        """The status last written by us, until the cache shows it or time has passed; then the cache's."""
+        if self.said is None:
+            return cached
+        if cached == self.said or now - self.said_at > ECHO_SECONDS:
+            self.said = None
+            return cached
+        return self.said
+
+
+def fingerprint(live: ChildView | None) -> tuple[Any, ...] | None:
+    """What of a mirrored child our own write would change."""
+    return None if live is None else (live.uid, live.digest, live.ours, live.foreign)

@@ -1,0 +1,106 @@
+"""The mirrors of what we own or look at in the cluster: children, pods and nodes, as projections."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from roadstead.controller.kinds import CHILDREN, Key, Kind
+from roadstead.desired import ChildKind
+from roadstead.kube.client import ApiClient
+from roadstead.kube.managed_fields import ownership
+from roadstead.kube.reflector import Reflector
+from roadstead.kube.resource import NODES, PODS
+from roadstead.names import CHILDREN_SELECTOR, FIELD_MANAGER
+from roadstead.observed.scaler import hpa_view
+from roadstead.observed.views import ChildView, DeploymentView, NodeView, PodView, child_view, deployment_view, node_view, pod_view
+
+Body = dict[str, Any]
+Name = tuple[str, str]
+"""Namespace and name."""
+
+VIEWS: dict[ChildKind, Callable[[Body, str, tuple[str, ...]], ChildView]] = {
+    ChildKind.ARTIFACT: child_view,
+    ChildKind.DEPLOYMENT: deployment_view,
+    ChildKind.SERVICE: child_view,
+    ChildKind.HORIZONTAL_POD_AUTOSCALER: hpa_view,
+    ChildKind.POD_DISRUPTION_BUDGET: child_view,
+}
+
+
+class Mirrors:
+    """One reflector a kind. ``notify`` is called with the Workload that a changed child or pod belongs to.
+
+    ``doubt`` is called as well when a child has gone: perhaps its owner has, unseen, and the child must not come back.
+    """
+
+    def __init__(self, client: ApiClient, notify: Callable[[Key], None], doubt: Callable[[Key], None]) -> None:
+        self._notify = notify
+        self._doubt = doubt
+        self._pods_of: defaultdict[Name, dict[str, PodView]] = defaultdict(dict)
+        self._children = {
+            kind: Reflector(client, CHILDREN[kind], project=_projection(kind), notify=self._child_changed, label_selector=CHILDREN_SELECTOR)
+            for kind in ChildKind
+        }
+        self._pods = Reflector(client, PODS, project=pod_view, notify=self._pod_changed, label_selector=CHILDREN_SELECTOR)
+        self._nodes: Reflector[NodeView] = Reflector(client, NODES, project=node_view, notify=lambda *_: None)
+
+    @property
+    def reflectors(self) -> tuple[Reflector[Any], ...]:
+        return (*self._children.values(), self._pods, self._nodes)
+
+    def loops(self) -> list[Coroutine[Any, Any, None]]:
+        """The coroutines to run for the life of the process."""
+        return [reflector.run() for reflector in self.reflectors]
+
+    async def wait_synced(self) -> None:
+        """Return when every mirror has been filled once."""
+        await asyncio.gather(*(reflector.synced.wait() for reflector in self.reflectors))
+
+    def child(self, kind: ChildKind, name: Name) -> ChildView | None:
+        """The mirrored child of a Workload of that name."""
+        return self._children[kind].items.get(name)
+
+    def deployment(self, name: Name) -> DeploymentView | None:
+        """The mirrored apps/v1 Deployment."""
+        found = self._children[ChildKind.DEPLOYMENT].items.get(name)
+        return found if isinstance(found, DeploymentView) else None
+
+    def pods(self, name: Name) -> tuple[PodView, ...]:
+        """The pods of a Workload."""
+        return tuple(self._pods_of.get(name, {}).values())
+
+    def nodes(self) -> tuple[NodeView, ...]:
+        """All nodes."""
+        return tuple(self._nodes.items.values())
+
+    def _child_changed(self, name: Name, old: ChildView | None, new: ChildView | None) -> None:
+        key = Key(Kind.WORKLOAD, *name)
+        if new is None:
+            self._doubt(key)
+        self._notify(key)
+
+    def _pod_changed(self, name: Name, old: PodView | None, new: PodView | None) -> None:
+        pod = new or old
+        if pod is None or not pod.workload:
+            return
+        owner = (name[0], pod.workload)
+        if new is None:
+            self._pods_of[owner].pop(pod.name, None)
+            if not self._pods_of[owner]:
+                del self._pods_of[owner]
+        else:
+            self._pods_of[owner][pod.name] = new
+        self._notify(Key(Kind.WORKLOAD, *owner))
+
+
+def _projection(kind: ChildKind) -> Callable[[Body], ChildView]:
+    view = VIEWS[kind]
+
+    def project(body: Body) -> ChildView:
+        owned = ownership(body, FIELD_MANAGER)
+        return view(body, owned.ours, owned.foreign)
+
+    return project

@@ -1,0 +1,167 @@
+"""The reconciliation of one Workload: resolve, build, write, observe, and one status patch if anything changed."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from roadstead.api.artifact import Artifact, ArtifactSpec
+from roadstead.api.base import Metadata
+from roadstead.api.platform import PlatformSpec, PodRollout
+from roadstead.api.workload import Workload
+from roadstead.controller.children import ChildWriter, Written
+from roadstead.controller.kinds import WORKLOADS, Key, Kind
+from roadstead.controller.memory import Memory
+from roadstead.controller.mirrors import Mirrors
+from roadstead.controller.objects import Objects
+from roadstead.controller.patches import merge_patch
+from roadstead.controller.said import Announcer
+from roadstead.desired import ChildKind, Desired, Inputs, build
+from roadstead.desired.artifact import inline_spec
+from roadstead.desired.content import content_digest
+from roadstead.errors import Reason, Refusal
+from roadstead.kube.client import ApiClient
+from roadstead.kube.errors import NotFound
+from roadstead.observed import Observed, Outcome, observe
+from roadstead.observed.scaler import HpaView, ScalerView
+
+log = logging.getLogger(__name__)
+REFUSED_AGAIN_SECONDS = 60.0
+
+
+class WorkloadReconciler:
+    """Reconciles Workloads; one instance serves all of them, one call at a time for each key."""
+
+    def __init__(self, client: ApiClient, objects: Objects, mirrors: Mirrors, announcer: Announcer) -> None:
+        self._client = client
+        self._objects = objects
+        self._mirrors = mirrors
+        self._announcer = announcer
+        self._children = ChildWriter(client, mirrors)
+        self._memories: dict[Key, Memory] = {}
+        self._doubted: set[Key] = set()
+
+    def doubt(self, key: Key) -> None:
+        """A child of this Workload has gone: before it is made again, ask whether the Workload itself is still there."""
+        if self._objects.get(key) is not None:
+            self._doubted.add(key)
+
+    async def reconcile(self, key: Key) -> float | None:
+        """Bring one Workload about. Returns the seconds after which to look again, if there is a reason to."""
+        workload = self._objects.workload(key)
+        if workload is None:
+            self._memories.pop(key, None)
+            self._doubted.discard(key)
+            return None
+        if workload.metadata.deletion_timestamp is not None or not await self._still_there(key, workload):
+            return None
+        previous = self._previous(key, workload)
+        memory = self._memories[key]
+        platform = self._platform()
+        desired, artifact, refusal, written = Desired(), None, None, Written()
+        try:
+            artifact = self._artifact(key, workload)
+            inputs = Inputs(workload, artifact, platform, self._objects.deployments_of(key))
+            desired = build(inputs)
+        except Refusal as error:
+            refusal = error
+        else:
+            written = await self._children.write(workload, desired, memory, immediate=platform.pods.rollout is PodRollout.IMMEDIATE)
+            refusal = written.refusal
+        outcome = self._observe(workload, artifact, desired, refusal, written, memory, previous)
+        await self._say(key, workload, outcome, memory, previous)
+        return REFUSED_AGAIN_SECONDS if refusal is not None else outcome.look_again_seconds
+
+    def _previous(self, key: Key, workload: Workload) -> Mapping[str, Any]:
+        """The status last written; a re-created Workload of the same name inherits nothing."""
+        stored = self._objects.get(key)
+        cached: Mapping[str, Any] = (stored.body().get("status") or {}) if stored else {}
+        uid = workload.metadata.uid or ""
+        memory = self._memories.get(key)
+        if memory is None or memory.uid != uid:
+            memory = self._memories[key] = Memory(uid, applied=dict(cached.get("applied") or {}))
+        return memory.previous_status(cached, time.monotonic())
+
+    def _platform(self) -> PlatformSpec:
+        platform = self._objects.platform()
+        return PlatformSpec() if platform is None else platform.spec
+
+    def _artifact(self, key: Key, workload: Workload) -> Artifact:
+        if workload.spec.artifact is not None:
+            metadata = Metadata(name=key.name, namespace=key.namespace, uid=workload.metadata.uid)
+            return Artifact(metadata=metadata, spec=ArtifactSpec.model_validate(inline_spec(workload)))
+        name = workload.spec.artifact_ref.name if workload.spec.artifact_ref else ""
+        artifact = self._objects.artifact(Key(Kind.ARTIFACT, key.namespace, name))
+        if artifact is None:
+            raise Refusal(
+                Reason.ARTIFACT_MISSING,
+                f'Artifact "{name}" does not exist in namespace {key.namespace}; create it or correct spec.artifactRef.name',
+            )
+        if artifact.spec.deleted and not workload.spec.deleted:
+            raise Refusal(Reason.ARTIFACT_DELETED, f'Artifact "{name}" is deleted; restore it (spec.deleted: false) or refer to another')
+        return artifact
+
+    async def _still_there(self, key: Key, workload: Workload) -> bool:
+        """Ask the API server about a doubted Workload: kopf misses deletions during a disconnect, and children must not come back."""
+        if key not in self._doubted:
+            return True
+        try:
+            body = await self._client.get(WORKLOADS, key.namespace, key.name)
+            alive = body["metadata"]["uid"] == workload.metadata.uid and "deletionTimestamp" not in body["metadata"]
+        except NotFound:
+            self._objects.forget(key)
+            alive = False
+        self._doubted.discard(key)
+        return alive
+
+    def _observe(
+        self,
+        workload: Workload,
+        artifact: Artifact | None,
+        desired: Desired,
+        refusal: Refusal | None,
+        written: Written,
+        memory: Memory,
+        previous: Mapping[str, Any],
+    ) -> Outcome:
+        name = (workload.metadata.namespace or "", workload.metadata.name)
+        deployment = desired.children.get(ChildKind.DEPLOYMENT)
+        return observe(
+            Observed(
+                workload=workload,
+                artifact=artifact,
+                artifact_digest=content_digest(artifact.spec) if artifact else None,
+                refusal=refusal,
+                internal_url=desired.internal_url or previous.get("internalUrl"),
+                user_template=deployment.user_template if deployment else None,
+                wanted=desired.replicas.count,
+                scaler=self._scaler(name, desired),
+                deployment=self._mirrors.deployment(name),
+                pods=self._mirrors.pods(name),
+                pending=written.pending,
+                applied=memory.applied,
+            ),
+            previous,
+            datetime.now(UTC),
+        )
+
+    def _scaler(self, name: tuple[str, str], desired: Desired) -> ScalerView | None:
+        if desired.children.get(ChildKind.HORIZONTAL_POD_AUTOSCALER) is None:
+            return None
+        live = self._mirrors.child(ChildKind.HORIZONTAL_POD_AUTOSCALER, name)
+        return ScalerView("HorizontalPodAutoscaler", live.active if isinstance(live, HpaView) else None)
+
+    async def _say(self, key: Key, workload: Workload, outcome: Outcome, memory: Memory, previous: Mapping[str, Any]) -> None:
+        patch = merge_patch(previous, outcome.status)
+        if not patch:
+            return
+        try:
+            await self._client.merge_patch(WORKLOADS, key.namespace, key.name, {"status": patch}, subresource="status")
+        except NotFound:
+            self._objects.forget(key)
+            return
+        memory.said, memory.said_at = outcome.status, time.monotonic()
+        await self._announcer.workload(workload, previous, outcome)

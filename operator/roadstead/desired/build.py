@@ -1,0 +1,63 @@
+"""From the custom resources to everything that must exist for one Workload."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from roadstead.api.artifact import Artifact
+from roadstead.api.deployment import Deployment
+from roadstead.api.platform import PlatformSpec
+from roadstead.api.workload import Workload
+from roadstead.desired.artifact import build_inline_artifact
+from roadstead.desired.autoscaler import Replicas, build_horizontal_pod_autoscaler, replicas
+from roadstead.desired.child import Child, ChildKind
+from roadstead.desired.disruption import build_disruption_budget, importance
+from roadstead.desired.pods import PodInputs, build_deployment, containers_of
+from roadstead.desired.service import build_service, internal_url
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """Everything the children of a Workload follow from. ``deployments`` are those that point at it.
+
+    ``in_place`` is a latched fact: this version is rolled out by replacing pods in place, since full nodes left no room to surge.
+    """
+
+    workload: Workload
+    artifact: Artifact
+    platform: PlatformSpec
+    deployments: tuple[Deployment, ...] = ()
+    in_place: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Desired:
+    """The children that must exist (None: must not), who sets the replica count, and the address that follows from them."""
+
+    children: Mapping[ChildKind, Child | None] = field(default_factory=dict)
+    replicas: Replicas = field(default_factory=lambda: Replicas(0))
+    internal_url: str | None = None
+
+
+def build(inputs: Inputs) -> Desired:
+    """What must exist. Raises Refusal for a wish that names something there isn't; nothing is changed then."""
+    workload, platform = inputs.workload, inputs.platform
+    if workload.spec.deleted:
+        return Desired(dict.fromkeys(kind for kind in ChildKind if kind is not ChildKind.ARTIFACT))
+    containers = containers_of(inputs.artifact.spec)
+    level = importance(inputs.deployments)
+    found: dict[ChildKind, Child | None] = {}
+    if workload.spec.artifact is not None:
+        found[ChildKind.ARTIFACT] = build_inline_artifact(workload)
+    return Desired(
+        found
+        | {
+            ChildKind.DEPLOYMENT: build_deployment(PodInputs(workload, containers, platform, level, inputs.in_place)),
+            ChildKind.SERVICE: build_service(workload, containers),
+            ChildKind.HORIZONTAL_POD_AUTOSCALER: build_horizontal_pod_autoscaler(workload, containers, platform),
+            ChildKind.POD_DISRUPTION_BUDGET: build_disruption_budget(workload, level),
+        },
+        replicas(workload),
+        internal_url(workload, next((c for c in containers if c.primary), containers[0])),
+    )

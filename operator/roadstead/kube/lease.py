@@ -1,0 +1,199 @@
+"""Leader election by a Lease (coordination.k8s.io/v1), and the fence that stops a leader whose term has lapsed.
+
+The protocol is client-go's, so `kubectl get lease` and every other tool read it as usual. Two clocks never meet: a candidate judges
+expiry by its own clock, from the moment it saw the record change; times in the record are for people. The leader's term counts from
+before its renewal was *sent*, and ends a safety margin (lease minus renew deadline) before any other candidate may think so.
+
+What it can't do: call back a request already on its way. Server-side apply makes such a stray write harmless.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+import uuid
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from roadstead.kube.client import ApiClient
+from roadstead.kube.errors import ApiError, Conflict, Fenced, NotFound
+from roadstead.kube.resource import LEASES, Body
+
+log = logging.getLogger(__name__)
+
+
+def monotonic() -> float:
+    """Seconds that also pass while the machine is suspended, which CLOCK_MONOTONIC doesn't count; others' clocks went on meanwhile."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """The record as last observed, and when (on our clock) it was first seen so."""
+
+    record: tuple[str, str, str]
+    since: float
+
+
+class Elector:
+    """Takes part in the election while ``run()`` runs. ``identity`` gets a random suffix: two processes must never share one.
+
+    ``on_started`` and ``on_stopped`` are called in the loop at every change of ``leading``. Give it a client of its own, without a fence.
+    """
+
+    def __init__(
+        self,
+        client: ApiClient,
+        *,
+        namespace: str,
+        name: str,
+        identity: str,
+        on_started: Callable[[], None],
+        on_stopped: Callable[[], None],
+        lease_seconds: float = 15.0,
+        renew_deadline_seconds: float = 10.0,
+        retry_seconds: float = 2.0,
+        clock: Callable[[], float] = monotonic,
+    ) -> None:
+        if not lease_seconds > renew_deadline_seconds > retry_seconds > 0:
+            raise ValueError("lease_seconds > renew_deadline_seconds > retry_seconds > 0 must hold")
+        self.identity = f"{identity}_{uuid.uuid4().hex[:8]}"
+        self.valid_until = 0.0
+        """On ``clock``: the last moment at which a write is still ours to send; 0 if we don't lead."""
+        self.transitions = 0
+        """How often leadership was gained."""
+        self._client = client
+        self._namespace = namespace
+        self._name = name
+        self._on_started = on_started
+        self._on_stopped = on_stopped
+        self._lease_seconds = lease_seconds
+        self._deadline = renew_deadline_seconds
+        self._retry = retry_seconds
+        self._clock = clock
+        self._lease: Body | None = None
+        """As the server last answered; None: read it first."""
+        self._seen = _Seen(("", "", ""), 0.0)
+
+    @property
+    def leading(self) -> bool:
+        """Whether writing is ours now; turns False by the clock alone, even if ``run()`` had no chance to notice."""
+        return self._clock() < self.valid_until
+
+    def fence(self) -> None:
+        """Raises Fenced unless leading; to be called right before each write."""
+        if not self.leading:
+            raise Fenced("Not the leader, or not surely any more")
+
+    async def run(self) -> None:
+        """Stand for election until cancelled; then hand over at once. Stop whatever writes before cancelling."""
+        while True:
+            while not await self._attempt():
+                await self._pause()
+            log.info("Leads lease=%s/%s identity=%s", self._namespace, self._name, self.identity)
+            self.transitions += 1
+            try:
+                self._on_started()
+                await self._keep()
+            except asyncio.CancelledError:
+                self._resign()
+                await self._release()
+                raise
+            except BaseException:
+                self._resign()
+                raise
+            log.warning("Leads no more lease=%s/%s", self._namespace, self._name)
+            self._resign()
+
+    def _resign(self) -> None:
+        self.valid_until = 0.0
+        self._on_stopped()
+
+    async def _keep(self) -> None:
+        """Renew until the term lapses or somebody else holds the Lease."""
+        while True:
+            await self._pause()
+            if not self.leading:
+                return
+            renewed = await self._attempt()
+            if not renewed and self._seen.record[0] != self.identity:
+                return
+
+    async def _pause(self) -> None:
+        longest = self._retry * random.uniform(1.0, 1.2)  # noqa: S311 - lets candidates drift apart
+        if self.leading:
+            # Never sleep over the end of the term: what must stop then has to hear of it in time.
+            longest = min(longest, max(0.0, self.valid_until - self._clock()))
+        await asyncio.sleep(longest)
+
+    async def _attempt(self) -> bool:
+        """Try once to take or renew the Lease; anything that goes wrong is a failed attempt, and the clock decides the rest."""
+        patience = self._deadline / 2  # a hung connection must leave time for another try
+        if self.leading:
+            patience = min(patience, self.valid_until - self._clock())
+        try:
+            async with asyncio.timeout(patience):
+                return await self._take()
+        except Conflict as error:
+            log.debug("Lease changed meanwhile: %s", error)
+        except (ApiError, TimeoutError) as error:
+            log.log(logging.WARNING if self.leading else logging.DEBUG, "Lease attempt failed: %r", error)
+        except Exception:
+            log.exception("Lease attempt failed")
+        self._lease = None
+        return False
+
+    async def _take(self) -> bool:
+        # A leader that knows the present resourceVersion needs no read: if anybody else wrote, the PUT is refused.
+        if self._lease is None or not self.leading:
+            try:
+                self._lease = await self._client.get(LEASES, self._namespace, self._name)
+            except NotFound:
+                asked = self._clock()
+                return self._taken(await self._client.create(LEASES, self._namespace, self._body({})), asked)
+            self._observe(self._lease)
+        spec = self._lease.get("spec") or {}
+        holder = spec.get("holderIdentity") or ""
+        if holder not in ("", self.identity):
+            expires = self._seen.since + float(spec.get("leaseDurationSeconds") or self._lease_seconds)
+            if self._clock() < expires:
+                return False
+        asked = self._clock()
+        return self._taken(await self._client.replace(LEASES, self._namespace, self._body(self._lease)), asked)
+
+    def _taken(self, answer: Body, asked: float) -> bool:
+        self._lease = answer
+        self._observe(answer)
+        self.valid_until = asked + self._deadline
+        return self.leading
+
+    def _observe(self, lease: Body) -> None:
+        spec = lease.get("spec") or {}
+        record = (str(spec.get("holderIdentity") or ""), str(spec.get("renewTime")), str(spec.get("acquireTime")))
+        if record != self._seen.record:
+            self._seen = _Seen(record, self._clock())
+
+    def _body(self, lease: Body) -> Body:
+        """The Lease, changed so that we hold it."""
+        spec = dict(lease.get("spec") or {})
+        now = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+        if spec.get("holderIdentity") != self.identity:
+            spec["acquireTime"] = now
+            spec["leaseTransitions"] = int(spec.get("leaseTransitions") or 0) + (1 if lease else 0)
+        spec |= {"holderIdentity": self.identity, "renewTime": now, "leaseDurationSeconds": max(1, round(self._lease_seconds))}
+        metadata = lease.get("metadata") or {"name": self._name, "namespace": self._namespace}
+        return {"apiVersion": LEASES.api_version, "kind": LEASES.kind, "metadata": metadata, "spec": spec}
+
+    async def _release(self) -> None:
+        """Let the next leader start at once instead of after ``lease_seconds``; best effort, refused if it isn't ours any more."""
+        if self._lease is None or self._seen.record[0] != self.identity:
+            return
+        body = self._body(self._lease)
+        body["spec"] |= {"holderIdentity": "", "leaseDurationSeconds": 1}
+        with suppress(ApiError, TimeoutError, RuntimeError):  # RuntimeError: the client was closed before us
+            async with asyncio.timeout(self._retry):
+                await self._client.replace(LEASES, self._namespace, body)

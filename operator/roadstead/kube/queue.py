@@ -1,0 +1,135 @@
+"""Keys to look at: each at most once, never twice at a time, later and later while it fails.
+
+A set and not a log: ten events about one object become one look (or two, if the tenth came during the first). Nothing is handed out
+until the gate is open, so a standby's queue fills while it waits and the new leader starts with all it needs to know.
+Changes go before resyncs, so that looking at everything again never delays a user.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict, deque
+from collections.abc import Hashable
+from typing import Generic, TypeVar
+
+from roadstead.kube.backoff import backoff
+
+K = TypeVar("K", bound=Hashable)
+
+
+class WorkQueue(Generic[K]):
+    """All of it runs in one event loop; only ``get`` waits. Closed at first: call ``open()``."""
+
+    def __init__(self, *, base_seconds: float = 0.25, cap_seconds: float = 300.0) -> None:
+        self.retries = 0
+        """Retries ever asked for."""
+        self._base = base_seconds
+        self._cap = cap_seconds
+        self._normal: OrderedDict[K, float] = OrderedDict()
+        self._low: OrderedDict[K, float] = OrderedDict()
+        self._busy: dict[K, bool | None] = {}
+        """Keys handed out; the value says how to queue the key again when done (None: not at all, else: low?)."""
+        self._timers: dict[K, asyncio.TimerHandle] = {}
+        self._failures: dict[K, int] = {}
+        self._waiters: deque[asyncio.Future[None]] = deque()
+        self._open = False
+
+    @property
+    def depth(self) -> int:
+        """Keys that wait for a worker; those with a timer don't yet."""
+        return len(self._normal) + len(self._low)
+
+    @property
+    def oldest_age_seconds(self) -> float:
+        """How long the key that waits longest has waited; 0 while closed, when waiting is no fault."""
+        heads = [next(iter(keys.values())) for keys in (self._normal, self._low) if keys]
+        return asyncio.get_running_loop().time() - min(heads) if heads and self._open else 0.0
+
+    @property
+    def is_open(self) -> bool:
+        return self._open
+
+    def open(self) -> None:
+        """Start handing out keys."""
+        self._open = True
+        for _ in range(min(self.depth, len(self._waiters))):
+            self._wake()
+
+    def close(self) -> None:
+        """Hand out nothing more; what is added is kept, what is being worked on goes on."""
+        self._open = False
+
+    def add(self, key: K, *, low: bool = False) -> None:
+        """Have ``key`` looked at; after the present look, if there is one. ``low`` waits until nothing else does."""
+        if key in self._busy:
+            self._busy[key] = low and self._busy[key] is not False
+            return
+        if key in self._normal or (low and key in self._low):
+            return
+        self._low.pop(key, None)
+        (self._low if low else self._normal)[key] = asyncio.get_running_loop().time()
+        self._wake()
+
+    def add_after(self, key: K, seconds: float) -> None:
+        """Add ``key`` later. Of several such wishes for a key only the earliest is kept: a look serves them all."""
+        if seconds <= 0:
+            self.add(key)
+            return
+        loop = asyncio.get_running_loop()
+        when = loop.time() + seconds
+        pending = self._timers.get(key)
+        if pending is not None:
+            if pending.when() <= when:
+                return
+            pending.cancel()
+        self._timers[key] = loop.call_at(when, self._due, key)
+
+    async def get(self) -> K:
+        """The next key, once the gate is open. Call ``done`` for it, whatever happens."""
+        while not (self._open and (self._normal or self._low)):
+            waiter = asyncio.get_running_loop().create_future()
+            self._waiters.append(waiter)
+            try:
+                await waiter
+            except asyncio.CancelledError:
+                if waiter.cancelled():
+                    self._waiters.remove(waiter)
+                else:
+                    self._wake()  # woken and cancelled at once: pass it on
+                raise
+        key, _ = (self._normal or self._low).popitem(last=False)
+        self._busy[key] = None
+        return key
+
+    def done(self, key: K) -> None:
+        """The look is over; queued again if it was asked for meanwhile."""
+        low = self._busy.pop(key)
+        if low is not None:
+            self.add(key, low=low)
+
+    def retry(self, key: K, *, at_least: float = 0.0) -> float:
+        """Have a key that failed looked at again after a back-off, but not before ``at_least`` seconds. Returns the delay."""
+        failures = self._failures[key] = self._failures.get(key, 0) + 1
+        self.retries += 1
+        delay = max(at_least, backoff(failures, base=self._base, cap=self._cap))
+        self.add_after(key, delay)
+        return delay
+
+    def failures(self, key: K) -> int:
+        """Failures in a row."""
+        return self._failures.get(key, 0)
+
+    def forget(self, key: K) -> None:
+        """A success: the next failure is the first. A pending timer stays."""
+        self._failures.pop(key, None)
+
+    def _due(self, key: K) -> None:
+        del self._timers[key]
+        self.add(key)
+
+    def _wake(self) -> None:
+        while self._open and self._waiters:
+            waiter = self._waiters.popleft()
+            if not waiter.done():
+                waiter.set_result(None)
+                return

@@ -1,0 +1,91 @@
+"""Workers: take a key, reconcile it, decide when it is looked at again.
+
+What heals by itself (a conflict, an overloaded or unreachable server) is retried quietly; anything else is logged, with its traceback
+the first time, and retried as well: a bug in one Workload's path must not stop the others, and a fixed world should need no restart.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Hashable
+from typing import Final, Generic, TypeVar
+
+from roadstead.kube.errors import ApiError, Fenced
+from roadstead.kube.queue import WorkQueue
+
+log = logging.getLogger(__name__)
+K = TypeVar("K", bound=Hashable)
+
+_SEEN_AT_MOST: Final = 1000
+
+
+async def run_workers(
+    queue: WorkQueue[K], reconcile: Callable[[K], Awaitable[float | None]], count: int, *, grace_seconds: float = 5.0
+) -> None:
+    """Reconcile keys of ``queue``, ``count`` at a time, until cancelled.
+
+    ``reconcile`` returns after how many seconds to look again, or None. On cancellation no key is taken any more and those being
+    reconciled get ``grace_seconds`` to finish: half a reconcile is legal but leaves more to do for the next leader.
+    """
+    crew = _Crew(queue, reconcile)
+    tasks = {asyncio.create_task(crew.work(), name=f"worker-{number}") for number in range(count)}
+    try:
+        finished, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+        for task in finished:
+            task.result()
+    finally:
+        crew.stopping = True
+        for task in tasks - crew.busy:
+            task.cancel()
+        _, late = await asyncio.wait(tasks, timeout=grace_seconds)
+        for task in late:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+class _Crew(Generic[K]):
+    def __init__(self, queue: WorkQueue[K], reconcile: Callable[[K], Awaitable[float | None]]) -> None:
+        self.stopping = False
+        self.busy: set[asyncio.Task[object]] = set()
+        self._queue = queue
+        self._reconcile = reconcile
+        self._seen: set[str] = set()
+
+    async def work(self) -> None:
+        me = asyncio.current_task()
+        assert me is not None  # noqa: S101 - a coroutine always runs in a task; tells mypy
+        while not self.stopping:
+            key = await self._queue.get()
+            self.busy.add(me)
+            try:
+                await self._look(key)
+            finally:
+                self.busy.discard(me)
+                self._queue.done(key)
+
+    async def _look(self, key: K) -> None:
+        try:
+            again = await self._reconcile(key)
+        except Fenced:
+            self._queue.retry(key)  # the gate is closing; the next leader looks at everything
+        except ApiError as error:
+            delay = self._queue.retry(key, at_least=error.retry_after or 0.0)
+            level = logging.DEBUG if error.transient and self._queue.failures(key) < 5 else logging.WARNING
+            log.log(level, "Reconcile failed key=%s again_in=%.1fs: %s", key, delay, error)
+        except Exception as error:
+            delay = self._queue.retry(key)
+            log.error("Reconcile failed key=%s again_in=%.1fs: %r", key, delay, error, exc_info=self._unseen(error))
+        else:
+            self._queue.forget(key)
+            if again is not None:
+                self._queue.add_after(key, again)
+
+    def _unseen(self, error: Exception) -> bool:
+        message = repr(error)
+        if message in self._seen:
+            return False
+        if len(self._seen) >= _SEEN_AT_MOST:
+            self._seen.clear()
+        self._seen.add(message)
+        return True

@@ -1,0 +1,29 @@
+"""Names that several layers must spell alike: labels, annotations, field managers, port names."""
+
+from __future__ import annotations
+
+from typing import Final
+
+GROUP: Final = "roadstead.dev"
+VERSION: Final = "v1alpha1"
+API_VERSION: Final = f"{GROUP}/{VERSION}"
+
+MANAGED_BY_LABEL: Final = "app.kubernetes.io/managed-by"
+NAME_LABEL: Final = "app.kubernetes.io/name"
+WORKLOAD_LABEL: Final = f"{GROUP}/workload"
+MANAGED_BY: Final = "roadstead"
+CHILDREN_SELECTOR: Final = f"{MANAGED_BY_LABEL}={MANAGED_BY}"
+
+DESIRED_ANNOTATION: Final = f"{GROUP}/desired"
+"""Digest of everything desired of a child."""
+TEMPLATE_ANNOTATION: Final = f"{GROUP}/template"
+"""Digest of the whole pod template as desired when the child was last applied."""
+USER_ANNOTATION: Final = f"{GROUP}/user-template"
+"""Digest of what the user declared for the pod template, before Platform, importance and operator add theirs."""
+RESTARTED_ANNOTATION: Final = f"{GROUP}/restarted-at"
+
+FIELD_MANAGER: Final = "roadstead"
+REPLICAS_MANAGER: Final = "roadstead-replicas"
+"""The second manager that owns ``spec.replicas`` alone, and only while no autoscaler does (facts: leaving it out resets to 1)."""
+
+PORT_NAME: Final = "http"

@@ -1,0 +1,265 @@
+"""The state machine: from what is there to ``state``, ``message`` and conditions (design section 5, docs/status.md)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from roadstead.api.artifact import Artifact
+from roadstead.api.conditions import State
+from roadstead.api.identity import object_id
+from roadstead.api.workload import Workload
+from roadstead.errors import Reason, Refusal
+from roadstead.names import WORKLOAD_LABEL
+from roadstead.observed.causes import Cause, find_cause
+from roadstead.observed.conditions import Condition, Verdict, render, timestamp
+from roadstead.observed.scaler import ScalerView, autoscaler_condition
+from roadstead.observed.views import DeploymentView, PodView
+
+REPLICA_DETAILS = 10
+ARTIFACT_REASONS = frozenset({Reason.ARTIFACT_MISSING, Reason.ARTIFACT_DELETED, Reason.ARTIFACT_INVALID, Reason.DRAFT_IN_USE})
+MESSAGE_LIMIT = 1024
+METRICS_SECONDS = 60.0
+"""How long after the first ready pod an autoscaler may be without metrics."""
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """What one verdict follows from.
+
+    ``wanted`` is the replica count that the operator sets, None while an autoscaler does. ``pending`` says in a sentence what a
+    platform or operator change would alter in the pods, once something restarts them. ``applied`` are the hashes of our own field
+    sets right after our applies, to be remembered in the status. ``refusal`` is what the user must change.
+    """
+
+    workload: Workload
+    artifact: Artifact | None = None
+    artifact_digest: str | None = None
+    refusal: Refusal | None = None
+    internal_url: str | None = None
+    user_template: str | None = None
+    wanted: int | None = None
+    scaler: ScalerView | None = None
+    deployment: DeploymentView | None = None
+    pods: tuple[PodView, ...] = ()
+    pending: str | None = None
+    applied: Mapping[str, str] = field(default_factory=dict)
+    restorable_until: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The status to be written, and the state in it (for events and metrics)."""
+
+    status: dict[str, Any]
+    state: State
+    message: str
+    look_again_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Facts:
+    """What several parts of the verdict need."""
+
+    ready: int
+    rolled_out: bool
+    cause: Cause | None
+    state: State
+
+
+def observe(observed: Observed, previous: Mapping[str, Any], now: datetime) -> Outcome:
+    """The verdict. ``previous`` is the status last written: times of conditions, ``runningSince`` and ``proven`` live on from it."""
+    facts = _facts(observed)
+    message = _message(observed, facts)
+    since = (previous.get("runningSince") or timestamp(now)) if facts.state is State.RUNNING else None
+    settles = None if since is None else METRICS_SECONDS - (now - datetime.fromisoformat(since)).total_seconds()
+    settled = settles is not None and settles <= 0
+    workload = observed.workload
+    generation = workload.metadata.generation or 0
+    deployment = observed.deployment
+    status: dict[str, Any] = {
+        "observedGeneration": generation,
+        "id": object_id("workloads", workload.metadata.namespace or "", workload.metadata.name),
+        "state": str(facts.state),
+        "message": message,
+        "replicas": deployment.replicas if deployment else 0,
+        "readyReplicas": facts.ready,
+        "updatedReplicas": deployment.updated if deployment and deployment.current else 0,
+        "selector": f"{WORKLOAD_LABEL}={workload.metadata.name}",
+        "internalUrl": observed.internal_url,
+        "runningSince": since,
+        "artifact": _artifact(observed) or previous.get("artifact"),
+        "scaler": {"kind": observed.scaler.kind} if observed.scaler else None,
+        "applied": {str(kind): hash_ for kind, hash_ in sorted(observed.applied.items())} or None,
+        "proven": _proven(observed, facts, previous, now),
+        "replicasDetail": [_detail(pod) for pod in sorted(observed.pods, key=lambda pod: pod.name)[:REPLICA_DETAILS]] or None,
+        "logTail": list(facts.cause.log_tail) or None if facts.cause and facts.state is State.ERRORED else None,
+        "conditions": render(_conditions(observed, facts, message, settled=settled), previous.get("conditions") or (), generation, now),
+    }
+    again = settles if observed.scaler is not None and not settled else None
+    return Outcome({name: value for name, value in status.items() if value is not None}, facts.state, message, again)
+
+
+def _facts(observed: Observed) -> _Facts:
+    alive = tuple(pod for pod in observed.pods if not pod.terminating)
+    ready = sum(pod.ready for pod in alive)
+    deployment = observed.deployment
+    rolled_out = (
+        deployment is not None
+        and deployment.current
+        and ready > 0
+        and deployment.updated >= deployment.spec_replicas
+        and deployment.replicas == deployment.updated
+        and deployment.ready >= deployment.updated
+    )
+    cause = None if rolled_out else find_cause(deployment, observed.pods)
+    return _Facts(ready, rolled_out, cause, _state(observed, alive, ready, cause))
+
+
+def _state(observed: Observed, alive: tuple[PodView, ...], ready: int, cause: Cause | None) -> State:
+    spec = observed.workload.spec
+    if spec.suspend or spec.deleted:
+        return State.STOPPING if observed.pods else State.STOPPED
+    if ready:
+        return State.RUNNING
+    if observed.refusal is not None or (cause is not None and cause.lasting):
+        return State.ERRORED
+    return State.INITIALIZING if any(pod.node for pod in alive) else State.SUBMITTED
+
+
+def _message(observed: Observed, facts: _Facts) -> str:
+    match facts.state:
+        case State.STOPPING:
+            text = f"{len(observed.pods)} pods are terminating"
+        case State.STOPPED if observed.workload.spec.deleted:
+            until = f" until {observed.restorable_until}" if observed.restorable_until else ""
+            text = f"Deleted; it can be restored{until} by setting spec.deleted to false"
+        case State.STOPPED:
+            text = "Stopped; set spec.suspend to false to start it"
+        case State.RUNNING:
+            text = _running_message(observed, facts)
+        case _ if observed.refusal is not None:
+            text = observed.refusal.message
+        case _ if facts.cause is not None:
+            text = facts.cause.message
+        case State.INITIALIZING:
+            text = "Containers are being pulled and started"
+        case _:
+            text = "Waiting for the scheduler to place the pods"
+    return text if len(text) <= MESSAGE_LIMIT else text[: MESSAGE_LIMIT - 1] + "…"
+
+
+def _running_message(observed: Observed, facts: _Facts) -> str:
+    deployment = observed.deployment
+    total = deployment.spec_replicas if deployment else facts.ready
+    text = f"{facts.ready} of {total} replicas ready"
+    if observed.refusal is not None:
+        return f"{text}; the latest change is not in force: {observed.refusal.message}"
+    if facts.cause is not None:
+        return f"{text}; {facts.cause.message}"
+    return text
+
+
+def _conditions(observed: Observed, facts: _Facts, message: str, *, settled: bool) -> list[Condition]:
+    running = facts.state is State.RUNNING
+    reason = _reason(observed, facts)
+    found = [
+        Condition("Ready", Verdict.TRUE if running else Verdict.FALSE, reason, message),
+        Condition("Available", Verdict.TRUE if facts.ready else Verdict.FALSE, "PodsReady" if facts.ready else "NoPodReady", message),
+        _progressing(observed, facts),
+        _artifact_resolved(observed),
+        Condition("UpToDate", Verdict.FALSE, "ChangePending", observed.pending)
+        if observed.pending
+        else Condition("UpToDate", Verdict.TRUE, "UpToDate", "The pods are what Workload, Artifact and Platform ask for"),
+        *_abnormal(observed, facts, reason, message),
+    ]
+    if (scaler := autoscaler_condition(observed.scaler, settled=settled)) is not None:
+        found.append(scaler)
+    if (scheduled := _scheduled(observed.pods)) is not None:
+        found.append(scheduled)
+    return found
+
+
+def _reason(observed: Observed, facts: _Facts) -> str:
+    if facts.state is not State.RUNNING and facts.state not in (State.STOPPING, State.STOPPED):
+        if observed.refusal is not None:
+            return str(observed.refusal.reason)
+        if facts.cause is not None:
+            return facts.cause.reason
+    return str(facts.state).capitalize()
+
+
+def _progressing(observed: Observed, facts: _Facts) -> Condition:
+    if observed.refusal is not None:
+        return Condition("Progressing", Verdict.FALSE, str(observed.refusal.reason), observed.refusal.message)
+    if facts.state in (State.STOPPING, State.STOPPED):
+        return Condition("Progressing", Verdict.TRUE, str(facts.state).capitalize(), "No pods are wanted")
+    if facts.rolled_out:
+        return Condition("Progressing", Verdict.TRUE, "RolledOut", "The present version is rolled out")
+    if facts.cause is not None and facts.cause.lasting:
+        return Condition("Progressing", Verdict.FALSE, facts.cause.reason, facts.cause.message)
+    return Condition("Progressing", Verdict.TRUE, "RollingOut", facts.cause.message if facts.cause else "Pods are being brought up")
+
+
+def _artifact_resolved(observed: Observed) -> Condition:
+    refusal = observed.refusal
+    if refusal is not None and refusal.reason in ARTIFACT_REASONS:
+        return Condition("ArtifactResolved", Verdict.FALSE, str(refusal.reason), refusal.message)
+    return Condition("ArtifactResolved", Verdict.TRUE, "Resolved", "")
+
+
+def _abnormal(observed: Observed, facts: _Facts, reason: str, message: str) -> list[Condition]:
+    """Reconciling and Stalled are there only while they are true (kstatus)."""
+    if facts.state is State.STOPPED:
+        return []
+    if observed.refusal is not None:
+        return [Condition("Stalled", Verdict.TRUE, str(observed.refusal.reason), observed.refusal.message)]
+    if facts.cause is not None and facts.cause.lasting:
+        return [Condition("Stalled", Verdict.TRUE, facts.cause.reason, facts.cause.message)]
+    if not facts.rolled_out and (observed.wanted is not None or facts.state is not State.RUNNING or _version_moves(observed)):
+        return [Condition("Reconciling", Verdict.TRUE, reason, message)]
+    return []
+
+
+def _version_moves(observed: Observed) -> bool:
+    """Whether pods of another version are still about; an autoscaler's step alone is no reconciliation."""
+    deployment = observed.deployment
+    return deployment is None or not deployment.current or deployment.updated < deployment.replicas
+
+
+def _scheduled(pods: tuple[PodView, ...]) -> Condition | None:
+    alive = [pod for pod in pods if not pod.terminating]
+    if not alive:
+        return None
+    homeless = next((pod for pod in alive if pod.node is None), None)
+    if homeless is None:
+        return Condition("Scheduled", Verdict.TRUE, "Scheduled", "")
+    return Condition("Scheduled", Verdict.FALSE, "Unschedulable" if homeless.unschedulable else "Pending", homeless.unschedulable or "")
+
+
+def _proven(observed: Observed, facts: _Facts, previous: Mapping[str, Any], now: datetime) -> dict[str, str] | None:
+    """The user template that was once ready, and since when; it belongs to the template, so no platform change takes it away."""
+    before: dict[str, str] | None = previous.get("proven")
+    deployment, template = observed.deployment, observed.user_template
+    if template is None or (before is not None and before.get("template") == template):
+        return before
+    if facts.rolled_out and deployment is not None and deployment.user_template == template:
+        return {"template": template, "since": timestamp(now)}
+    return before
+
+
+def _artifact(observed: Observed) -> dict[str, Any] | None:
+    artifact = observed.artifact
+    if artifact is None:
+        return None
+    version = artifact.status.version if artifact.status else None
+    found = {"name": artifact.metadata.name, "version": version, "digest": observed.artifact_digest}
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _detail(pod: PodView) -> dict[str, Any]:
+    state = "terminating" if pod.terminating else "ready" if pod.ready else "initializing" if pod.node else "pending"
+    found = {"name": pod.name, "state": state, "node": pod.node, "restarts": sum(c.restarts for c in pod.containers)}
+    return {name: value for name, value in found.items() if value is not None}

@@ -1,0 +1,100 @@
+"""kopf's part: watching what users declare, with none of kopf's own writes (no finalizers, annotations or events)."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import aiohttp
+import kopf
+
+from roadstead.controller.controller import OURS
+from roadstead.controller.kinds import Kind
+from roadstead.kube.config import ClusterConfig
+
+Saw = Callable[..., None]
+
+
+class _NoDiffBase(kopf.DiffBaseStorage):
+    """kopf computes and stores differences for handlers that we don't have; this saves two deep copies an event."""
+
+    def build(self, *, body: kopf.Body, extra_fields: Any = None) -> kopf.BodyEssence:
+        return kopf.BodyEssence()
+
+    def fetch(self, *, body: kopf.Body) -> kopf.BodyEssence | None:
+        return None
+
+    def store(self, *, body: kopf.Body, patch: kopf.Patch, essence: kopf.BodyEssence) -> None:
+        return None
+
+
+class _NoProgress(kopf.ProgressStorage):
+    """As above, for the progress of handlers."""
+
+    def fetch(self, *, key: Any, body: kopf.Body) -> None:
+        return None
+
+    def store(self, *, key: Any, record: Any, body: kopf.Body, patch: kopf.Patch) -> None:
+        return None
+
+    def purge(self, *, key: Any, body: kopf.Body, patch: kopf.Patch) -> None:
+        return None
+
+    def touch(self, *, body: kopf.Body, patch: kopf.Patch, value: str | None) -> None:
+        return None
+
+    def clear(self, *, essence: kopf.BodyEssence) -> kopf.BodyEssence:
+        return essence
+
+    def flush(self) -> None:
+        return None
+
+
+def settings() -> kopf.OperatorSettings:
+    """kopf's settings: standalone (the Lease decides who works), silent, and quick to let memory go."""
+    chosen = kopf.OperatorSettings()
+    chosen.posting.enabled = False
+    chosen.peering.standalone = True
+    chosen.queueing.idle_timeout = 0.5
+    chosen.watching.chunk_size = 500
+    chosen.watching.connect_timeout = 10
+    chosen.networking.request_timeout = 30
+    chosen.process.ultimate_exiting_timeout = 25
+    chosen.persistence.finalizer = "roadstead.dev/finalizer"
+    chosen.persistence.diffbase_storage = _NoDiffBase()
+    chosen.persistence.progress_storage = _NoProgress()
+    return chosen
+
+
+def registry(saw: Saw, config: ClusterConfig) -> kopf.OperatorRegistry:
+    """One ``on.event`` handler a kind, which stores the object and enqueues its key; it does no I/O."""
+    handlers = kopf.OperatorRegistry()
+
+    @kopf.on.login(registry=handlers)
+    async def login(**_: object) -> kopf.AiohttpSession:
+        return kopf.AiohttpSession(server=config.url, aiohttp_session=_session(config))
+
+    for kind, resource in OURS.items():
+        _register(handlers, kind, resource.group, resource.version, resource.plural, saw)
+    return handlers
+
+
+def _register(handlers: kopf.OperatorRegistry, kind: Kind, group: str, version: str, plural: str, saw: Saw) -> None:
+    @kopf.on.event(group, version, plural, registry=handlers, id=f"saw-{plural}")
+    async def handle(event: kopf.RawEvent, **_: object) -> None:
+        saw(kind, dict(event["object"]), deleted=event["type"] == "DELETED")
+
+
+def _session(config: ClusterConfig) -> aiohttp.ClientSession:
+    """A session of its own for kopf, which closes it when it ends; the bearer token is read again as it rotates."""
+
+    async def authorize(
+        request: aiohttp.ClientRequest, handler: Callable[[aiohttp.ClientRequest], Awaitable[aiohttp.ClientResponse]]
+    ) -> aiohttp.ClientResponse:
+        token = config.bearer()
+        if token is not None:
+            request.headers["Authorization"] = f"Bearer {token}"
+        return await handler(request)
+
+    connector = aiohttp.TCPConnector(limit=0, ssl=config.ssl if config.ssl is not None else True)
+    return aiohttp.ClientSession(connector=connector, middlewares=(authorize,))
