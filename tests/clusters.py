@@ -1,0 +1,145 @@
+"""What tests put into a cluster: our CRDs, fake nodes, the chart's RBAC; and the operator as a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+from hack.cluster.api import Cluster
+from hack.cluster.control import free_ports
+from hack.cluster.helm import helm
+
+ROOT = Path(__file__).parent.parent
+CHART = ROOT / "charts" / "roadstead"
+NAMESPACE = "roadstead-system"
+Body = dict[str, Any]
+T = TypeVar("T")
+
+
+def install_crds(cluster: Cluster) -> None:
+    """Apply the committed CRDs and wait until they are served."""
+    files = sorted((ROOT / "crds").glob("*.yaml"))
+    cluster.kubectl("apply", "--server-side", *(part for file in files for part in ("-f", str(file))))
+    cluster.kubectl("wait", "--for=condition=Established", "--timeout=30s", *(part for file in files for part in ("-f", str(file))))
+
+
+def rendered_chart(*flags: str) -> list[Body]:
+    """The chart's objects, without hooks."""
+    command = [str(helm()), "template", "roadstead", str(CHART), "--namespace", NAMESPACE, "--no-hooks", *flags]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return [body for body in yaml.safe_load_all(done.stdout) if body]
+
+
+def install_rbac(cluster: Cluster) -> str:
+    """Apply the chart without its pods. Returns the user name of the operator's service account."""
+    cluster.kubectl("create", "namespace", NAMESPACE, check=False)
+    kept = [body for body in rendered_chart() if body["kind"] not in ("Deployment", "PodDisruptionBudget", "Service")]
+    cluster.kubectl("apply", "--server-side", "-f", "-", input=yaml.safe_dump_all(kept))
+    account = next(body for body in kept if body["kind"] == "ServiceAccount")
+    return f"system:serviceaccount:{NAMESPACE}:{account['metadata']['name']}"
+
+
+def add_fake_nodes(cluster: Cluster, count: int = 1) -> None:
+    """Nodes whose kubelet is kwok, with room and an NVIDIA GPU product label."""
+    for number in range(count):
+        offer = {"cpu": "64", "memory": "256Gi", "pods": "1000", "nvidia.com/gpu": "8"}
+        node = {
+            "apiVersion": "v1",
+            "kind": "Node",
+            "metadata": {
+                "name": f"fake-{number}",
+                "annotations": {"kwok.x-k8s.io/node": "fake"},
+                "labels": {"kubernetes.io/hostname": f"fake-{number}", "nvidia.com/gpu.product": "NVIDIA-H100-80GB-HBM3"},
+            },
+            "status": {"allocatable": offer, "capacity": offer},
+        }
+        cluster.kubectl("create", "-f", "-", input=json.dumps(node))
+
+
+@contextmanager
+def running_operator(cluster: Cluster, kubeconfig: Path, *, ready: bool = True, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
+    """The operator as a user runs it, but on this machine: same command, the chart's rights. Stopped by SIGTERM at the end."""
+    port = free_ports(1)[0]
+    log = (cluster.state / f"operator-{port}.log").open("wb")
+    command = [sys.executable, "-m", "roadstead", "operator", "--kubeconfig", str(kubeconfig), "--namespace", NAMESPACE]
+    command += ["--health-port", str(port), "--metrics-port", "0"]
+    process = subprocess.Popen(
+        command, stdout=log, stderr=subprocess.STDOUT, env={**os.environ, "PYTHONPATH": str(ROOT / "operator"), **environment}
+    )
+    try:
+        if ready:
+            wait_for(lambda: process.poll() is not None or _answers(port), "the operator to be ready", 60)
+            if process.poll() is not None:
+                raise AssertionError(f"the operator ended with {process.returncode}:\n{Path(log.name).read_text()[-4000:]}")
+        yield process
+    finally:
+        log.close()
+        if process.poll() is None:
+            process.terminate()
+            try:
+                process.wait(15)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+                raise AssertionError("the operator did not stop within 15 s of SIGTERM") from None
+
+
+def wait_for(condition: Callable[[], T], what: str, seconds: float = 30.0, pause: float = 0.1) -> T:
+    """Poll until the condition is truthy and return it; fails with the last value."""
+    deadline = time.monotonic() + seconds
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > deadline:
+            raise AssertionError(f"waited {seconds} s for {what}; last: {value!r}")
+        time.sleep(pause)
+
+
+def get(cluster: Cluster, kind: str, name: str, namespace: str) -> Body | None:
+    """One object, or None."""
+    text = cluster.kubectl("get", kind, name, "-n", namespace, "-o", "json", "--ignore-not-found", "--show-managed-fields")
+    return json.loads(text) if text.strip() else None
+
+
+def apply(cluster: Cluster, *bodies: Body) -> None:
+    """`kubectl apply --server-side`, as user kubectl."""
+    cluster.kubectl("apply", "--server-side", "-f", "-", input=yaml.safe_dump_all(bodies))
+
+
+def writes(cluster: Cluster, since: int, agent: str = "roadstead-operator") -> list[tuple[str, str, str, int]]:
+    """The operator's writes in the API server's audit log after line ``since``: verb, resource, name, code; Leases left out."""
+    assert cluster.audit_log is not None
+    found = []
+    for line in cluster.audit_log.read_text().splitlines()[since:]:
+        event = json.loads(line)
+        ref = event.get("objectRef") or {}
+        if not event.get("userAgent", "").startswith(agent) or event["verb"] in ("get", "list", "watch") or ref.get("resource") == "leases":
+            continue
+        resource = ref.get("resource", "") + ("/" + ref["subresource"] if ref.get("subresource") else "")
+        found.append((event["verb"], resource, ref.get("name", ""), event["responseStatus"]["code"]))
+    return found
+
+
+def audit_position(cluster: Cluster) -> int:
+    """The present length of the audit log, in lines."""
+    assert cluster.audit_log is not None
+    return len(cluster.audit_log.read_text().splitlines())
+
+
+def _answers(port: int) -> bool:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=2) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False

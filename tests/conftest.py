@@ -1,0 +1,51 @@
+"""Clusters for tests. A control tier (a real API server, no kubelet) is shared by a session; a full tier has real pods."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from hack.cluster.control import ControlCluster, control_cluster
+from tests.clusters import NAMESPACE, add_fake_nodes, install_crds, install_rbac
+
+settings.register_profile("roadstead", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
+settings.load_profile("roadstead")
+LONG = os.environ.get("ROADSTEAD_LONG") == "1"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """`make test` samples the matrices marked long; `make test-long` runs them whole. Says so instead of passing silently."""
+    if not LONG:
+        for item in items:
+            if item.get_closest_marker("long"):
+                item.add_marker(pytest.mark.skip(reason="part of a matrix that make test-long runs whole"))
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[ControlCluster]:
+    """A control tier with our CRDs, the chart's RBAC, and kwok in the kubelet's place on two fake nodes."""
+    with control_cluster(kwok=True) as running:
+        install_crds(running)
+        install_rbac(running)
+        add_fake_nodes(running, 2)
+        yield running
+
+
+@pytest.fixture(scope="session")
+def operator_kubeconfig(cluster: ControlCluster) -> Path:
+    """The way into the cluster with exactly the rights that the chart gives the operator."""
+    return cluster.client_kubeconfig(f"system:serviceaccount:{NAMESPACE}:roadstead-operator")
+
+
+@pytest.fixture
+def namespace(cluster: ControlCluster) -> Iterator[str]:
+    """A namespace of the test's own."""
+    name = f"t{uuid.uuid4().hex[:8]}"
+    cluster.kubectl("create", "namespace", name)
+    yield name
+    cluster.kubectl("delete", "namespace", name, "--wait=false")

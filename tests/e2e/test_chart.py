@@ -1,0 +1,151 @@
+"""The Helm chart on a cluster with real pods: install, upgrade, uninstall, and what each must leave alone."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from hack.cluster import images, preflight
+from hack.cluster.full import FullCluster, full_cluster
+from hack.cluster.helm import helm
+from tests.clusters import wait_for
+
+ROOT = Path(__file__).parents[2]
+CHART = ROOT / "charts" / "roadstead"
+EXAMPLE = ROOT / "examples" / "whoami"
+NAMESPACE = "roadstead-system"
+CRDS = {f"{plural}.roadstead.dev" for plural in ("artifacts", "workloads", "deployments", "platforms")}
+Body = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class World:
+    """A cluster of this module's own, since other tests rely on a release that stays; and the images in its registry."""
+
+    cluster: FullCluster
+    operator: str
+    whoami: str
+    home: Path
+
+    def helm(self, *args: str) -> str:
+        """Run Helm on the release; fails with Helm's words."""
+        folders = {f"HELM_{kind}_HOME": str(self.home / kind.lower()) for kind in ("CACHE", "CONFIG", "DATA")}
+        command = [str(helm()), *args, "--namespace", NAMESPACE, "--kubeconfig", str(self.cluster.kubeconfig)]
+        done = subprocess.run(command, env={**os.environ, **folders}, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, f"helm {' '.join(args)}: {done.stderr}"
+        return done.stdout
+
+    def deploy(self, verb: str, *flags: str, chart: Path = CHART) -> str:
+        """Install or upgrade with the operator's image, and wait until it is ready."""
+        repository, digest = self.operator.split("@")
+        image = [f"--set=image.repository={repository}", f"--set=image.digest={digest}"]
+        return self.helm(verb, "roadstead", str(chart), *image, "--wait", "--timeout=120s", *flags)
+
+    def get(self, *args: str) -> Body:
+        """`kubectl get … -o json`."""
+        body: Body = json.loads(self.cluster.kubectl("get", *args, "-o", "json"))
+        return body
+
+    def crd_description(self) -> str:
+        """What the Workload CRD says of itself."""
+        crd = self.get("customresourcedefinitions.apiextensions.k8s.io", "workloads.roadstead.dev")
+        return str(crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["description"])
+
+    def names(self, kind: str, *args: str) -> set[str]:
+        """Names of all objects of a kind."""
+        return {item["metadata"]["name"] for item in self.get(kind, *args)["items"]}
+
+    def pods(self) -> dict[str, int]:
+        """The example's pods by uid, with their restarts."""
+        found = self.get("pods", "--namespace=default", "--selector=roadstead.dev/workload=whoami")["items"]
+        return {pod["metadata"]["uid"]: sum(c["restartCount"] for c in pod["status"].get("containerStatuses", ())) for pod in found}
+
+    def wait_running(self, count: int) -> None:
+        """Wait until the example runs with so many pods; on failure, tell what the cluster and the operator say."""
+        try:
+            wait_for(lambda: self.state() == "running" and len(self.pods()) == count, f"the example to run with {count} pods", 90)
+        except AssertionError as late:
+            described = self.cluster.kubectl("describe", "workloads.roadstead.dev,pods", "--namespace=default", check=False)
+            selector = "--selector=app.kubernetes.io/component=operator"
+            logs = self.cluster.kubectl("logs", f"--namespace={NAMESPACE}", selector, "--prefix", "--tail=100", check=False)
+            raise AssertionError(f"{late}\n{described}\n{logs}") from None
+
+    def state(self) -> str:
+        """State of the example."""
+        return str(self.get("workloads.roadstead.dev", "whoami", "--namespace=default").get("status", {}).get("state", ""))
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """An empty cluster that knows the operator's and the example's image."""
+    if problems := preflight.missing():
+        pytest.skip("this machine can't run containers: " + "; ".join(problems))
+    with full_cluster() as cluster:
+        operator = cluster.push_image(images.operator_image(), "roadstead/roadstead")
+        whoami = cluster.push_image(images.whoami_image(), "roadstead/whoami")
+        yield World(cluster, operator, whoami, tmp_path_factory.mktemp("helm"))
+
+
+def apply_example(world: World) -> None:
+    artifact = yaml.safe_load((EXAMPLE / "artifact.yaml").read_text())
+    artifact["spec"]["containerGroups"][0]["containers"][0]["imageUri"] = world.whoami
+    workload = yaml.safe_load((EXAMPLE / "workload.yaml").read_text())
+    world.cluster.kubectl("apply", "--server-side", "--namespace=default", "-f", "-", input=yaml.safe_dump_all([artifact, workload]))
+
+
+def with_newer_crds(folder: Path) -> Path:
+    """A copy of the chart as if of a later version."""
+    chart = folder / "roadstead"
+    shutil.copytree(CHART, chart)
+    for file in (chart / "crds").glob("*.yaml"):
+        crd = yaml.safe_load(file.read_text())
+        crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["description"] = "newer"
+        file.write_text(yaml.safe_dump(crd))
+    return chart
+
+
+def test_install_upgrade_uninstall_and_install_again(world: World, tmp_path: Path) -> None:
+    notes = world.deploy("install", "--create-namespace")
+    assert "kubectl get workloads.roadstead.dev" in notes
+    assert set(world.names("customresourcedefinitions.apiextensions.k8s.io")) >= CRDS
+    assert world.names("platforms.roadstead.dev") == {"default"}
+    assert world.get("deployments.apps", "roadstead-operator", f"--namespace={NAMESPACE}")["status"]["readyReplicas"] == 2
+
+    apply_example(world)
+    world.wait_running(2)
+    before = world.pods()
+
+    # The upgrade brings the CRDs first, by a Job whose rights end with it, and restarts nobody's pods.
+    description = world.crd_description()
+    older = [{"op": "replace", "path": "/spec/versions/0/schema/openAPIV3Schema/description", "value": "older"}]
+    world.cluster.kubectl("patch", "crd", "workloads.roadstead.dev", "--type=json", f"--patch={json.dumps(older)}")
+    world.deploy("upgrade", "--set=operator.logLevel=debug", "--set=platform.pods.runAsUser=20000")
+    assert world.crd_description() == description
+    assert world.names("jobs.batch", f"--namespace={NAMESPACE}") == set()
+    assert "roadstead-crds" not in world.names("clusterroles.rbac.authorization.k8s.io")
+    assert world.get("platforms.roadstead.dev", "default")["spec"]["pods"]["runAsUser"] == 20000
+    assert (world.state(), world.pods()) == ("running", before)
+
+    # Without the operator everything it made stays, and so do the kinds.
+    world.helm("uninstall", "roadstead", "--wait", "--timeout=120s")
+    assert "roadstead-operator" not in world.names("deployments.apps", f"--namespace={NAMESPACE}")
+    assert "roadstead-operator" not in world.names("clusterroles.rbac.authorization.k8s.io")
+    assert set(world.names("customresourcedefinitions.apiextensions.k8s.io")) >= CRDS
+    assert {"roadstead-critical", "roadstead-low"} <= world.names("priorityclasses.scheduling.k8s.io")
+    assert world.pods() == before
+
+    # Another version takes up what was left behind, its CRDs meet no conflict, and what was declared meanwhile is carried out.
+    world.cluster.kubectl("scale", "workloads.roadstead.dev/whoami", "--namespace=default", "--replicas=3")
+    world.deploy("install", chart=with_newer_crds(tmp_path))
+    assert world.crd_description() == "newer"
+    world.wait_running(3)
+    assert before.items() <= world.pods().items()

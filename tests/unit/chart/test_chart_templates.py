@@ -1,0 +1,324 @@
+"""The Helm chart as text: lint, determinism, least rights, restricted pods, and values that are refused.
+
+``ROADSTEAD_UPDATE_GOLDEN=1 pytest tests/unit/chart`` writes the golden file anew.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+import roadstead
+from hack.cluster.helm import helm
+from roadstead.cli.main import app
+from roadstead.desired.disruption import ORDER, priority_class
+from roadstead.settings import Settings
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[2]
+CHART = ROOT / "charts" / "roadstead"
+GOLDEN = HERE / "golden" / "default.yaml"
+FULL = ("--values", str(HERE / "full-values.yaml"))
+NAMESPACE = "roadstead-system"
+CRDS = {f"{plural}.roadstead.dev" for plural in ("artifacts", "workloads", "deployments", "platforms")}
+Body = dict[str, Any]
+
+
+def run(*args: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([str(helm()), *args], capture_output=True, text=True, check=False)
+
+
+def template(*flags: str) -> str:
+    done = run("template", "roadstead", str(CHART), "--namespace", NAMESPACE, *flags)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def objects(*flags: str) -> list[Body]:
+    return [body for body in yaml.safe_load_all(template(*flags)) if body]
+
+
+def named(bodies: list[Body], kind: str, name: str) -> Body:
+    return next(body for body in bodies if body["kind"] == kind and body["metadata"]["name"] == name)
+
+
+@pytest.fixture(scope="module")
+def defaults() -> list[Body]:
+    """The objects of a default installation, hooks included."""
+    return objects()
+
+
+@pytest.fixture(scope="module")
+def full() -> list[Body]:
+    """The objects with every value set."""
+    return objects(*FULL)
+
+
+@pytest.mark.parametrize("flags", [(), FULL], ids=["defaults", "full"])
+def test_lint_is_clean(flags: tuple[str, ...]) -> None:
+    done = run("lint", "--strict", str(CHART), *flags)
+
+    assert done.returncode == 0, done.stdout
+    assert not [line for line in done.stdout.splitlines() if line.startswith(("[WARNING]", "[ERROR]"))]
+
+
+def test_default_render_is_the_golden_file() -> None:
+    rendered = template()
+    if os.environ.get("ROADSTEAD_UPDATE_GOLDEN"):
+        GOLDEN.write_text(rendered)
+
+    assert rendered == GOLDEN.read_text(), "run ROADSTEAD_UPDATE_GOLDEN=1 pytest tests/unit/chart, and look at what changed"
+
+
+def test_two_renders_are_equal() -> None:
+    assert template(*FULL) == template(*FULL)
+
+
+def test_templates_call_nothing_that_differs_between_renders() -> None:
+    unsteady = re.compile(
+        r"\b(genCA|genSignedCert|genSelfSignedCert|genPrivateKey|rand[A-Z]\w*|uuidv4|now|lookup|shuffle|\.Release\.Revision)\b"
+    )
+    found = {path.name: unsteady.findall(path.read_text()) for path in CHART.rglob("templates/**/*.yaml")}
+
+    assert not {name: calls for name, calls in found.items() if calls}
+
+
+def test_chart_and_package_have_one_version() -> None:
+    chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
+
+    assert chart["version"] == chart["appVersion"] == roadstead.__version__
+
+
+# Rights
+
+
+def roles(bodies: list[Body]) -> Iterator[tuple[str, Body]]:
+    for body in bodies:
+        if body["kind"] in ("Role", "ClusterRole"):
+            for rule in body["rules"]:
+                yield body["metadata"]["name"], rule
+
+
+def test_no_wildcards_and_nothing_that_leads_to_more_rights(defaults: list[Body]) -> None:
+    forbidden = {
+        "secrets",
+        "configmaps",
+        "pods/exec",
+        "pods/log",
+        "pods/attach",
+        "pods/portforward",
+        "serviceaccounts",
+        "serviceaccounts/token",
+    }
+    for name, rule in roles(defaults):
+        assert "*" not in [*rule["apiGroups"], *rule["resources"], *rule["verbs"]], name
+        assert not forbidden & set(rule["resources"]), name
+        assert not {"rbac.authorization.k8s.io", "admissionregistration.k8s.io"} & set(rule["apiGroups"]), name
+        assert not {"escalate", "bind", "impersonate"} & set(rule["verbs"]), name
+
+
+def test_every_right_of_the_operator_says_what_needs_it() -> None:
+    lines = (CHART / "templates" / "operator" / "rbac.yaml").read_text().splitlines()
+    bare = [
+        number + 1
+        for number, line in enumerate(lines)
+        if line.startswith("  - apiGroups:") and not lines[number - 1].lstrip().startswith("#")
+    ]
+
+    assert not bare, f"rules without a comment: lines {bare}"
+
+
+def test_hook_reaches_our_four_crds_only_and_leaves_nothing(defaults: list[Body]) -> None:
+    hooks = [body for body in defaults if "helm.sh/hook" in body["metadata"].get("annotations", {})]
+    (rule,) = [rule for name, rule in roles(hooks)]
+
+    assert {body["kind"] for body in hooks} == {"ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Job"}
+    assert set(rule["resourceNames"]) == CRDS
+    assert sorted(rule["verbs"]) == ["create", "get", "patch"]
+    for body in hooks:
+        annotations = body["metadata"]["annotations"]
+        assert annotations["helm.sh/hook"] == "pre-upgrade"
+        assert annotations["helm.sh/hook-delete-policy"] == "before-hook-creation,hook-succeeded"
+
+
+def test_user_roles_are_aggregated_unless_switched_off(defaults: list[Body], full: list[Body]) -> None:
+    prefix = "rbac.authorization.k8s.io/aggregate-to-"
+    for level in ("view", "edit", "admin"):
+        on, off = (named(bodies, "ClusterRole", f"roadstead-{level}")["metadata"]["labels"] for bodies in (defaults, full))
+        assert [name for name in on if name.startswith(prefix)] == [prefix + level]
+        assert not [name for name in off if name.startswith(prefix)]
+
+
+def test_viewers_only_read(defaults: list[Body]) -> None:
+    rules = named(defaults, "ClusterRole", "roadstead-view")["rules"]
+
+    assert {verb for rule in rules for verb in rule["verbs"]} == {"get", "list", "watch"}
+
+
+# Pods
+
+
+def pod_specs(bodies: list[Body]) -> Iterator[Body]:
+    for body in bodies:
+        if body["kind"] in ("Deployment", "Job"):
+            yield body["spec"]["template"]["spec"]
+
+
+def test_pods_satisfy_restricted_with_a_read_only_root(defaults: list[Body]) -> None:
+    specs = list(pod_specs(defaults))
+    assert len(specs) == 2
+    for spec in specs:
+        assert spec["securityContext"] == {
+            "runAsNonRoot": True,
+            "runAsUser": 10001,
+            "runAsGroup": 0,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        }
+        assert not {"hostNetwork", "hostPID", "hostIPC", "volumes"} & set(spec)
+        for container in spec["containers"]:
+            assert container["securityContext"] == {
+                "allowPrivilegeEscalation": False,
+                "readOnlyRootFilesystem": True,
+                "capabilities": {"drop": ["ALL"]},
+            }
+            assert container["resources"]["requests"]
+            assert container["resources"]["limits"]["memory"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "image"),
+    [
+        ((), f"ghcr.io/roadstead/roadstead:{roadstead.__version__}"),
+        (("--set", "image.tag=v2"), "ghcr.io/roadstead/roadstead:v2"),
+        (("--set", f"image.tag=v2,image.digest=sha256:{'a' * 64}"), f"ghcr.io/roadstead/roadstead@sha256:{'a' * 64}"),
+    ],
+)
+def test_digest_wins_over_tag_over_version(flags: tuple[str, ...], image: str) -> None:
+    assert {container["image"] for spec in pod_specs(objects(*flags)) for container in spec["containers"]} == {image}
+
+
+def test_operator_command_is_one_that_the_operator_takes(full: list[Body], monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Settings] = []
+    monkeypatch.setattr("roadstead.operator.main.run", seen.append)
+    (container,) = named(full, "Deployment", "roadstead-operator")["spec"]["template"]["spec"]["containers"]
+    ports = {port["name"]: port["containerPort"] for port in container["ports"]}
+    environment: dict[str, str | None] = {name: None for name in os.environ if name.startswith("ROADSTEAD_")}
+    environment |= {entry["name"]: f"value of {entry['valueFrom']['fieldRef']['fieldPath']}" for entry in container["env"]}
+
+    result = CliRunner().invoke(app, container["args"], env=environment)
+
+    assert result.exit_code == 0, result.output
+    assert seen == [
+        Settings(
+            namespace="value of metadata.namespace",
+            identity="value of metadata.name",
+            log_format="text",
+            log_level="DEBUG",
+            workers=4,
+            health_port=ports["health"],
+            metrics_port=ports["metrics"],
+        )
+    ]
+
+
+def test_selector_holds_nothing_that_a_version_changes(defaults: list[Body]) -> None:
+    deployment = named(defaults, "Deployment", "roadstead-operator")
+
+    assert deployment["spec"]["selector"]["matchLabels"] == {
+        "app.kubernetes.io/name": "roadstead",
+        "app.kubernetes.io/instance": "roadstead",
+        "app.kubernetes.io/component": "operator",
+    }
+
+
+def test_no_object_of_the_chart_looks_like_a_child_of_a_workload(full: list[Body]) -> None:
+    assert not [body for body in full if body["metadata"].get("labels", {}).get("app.kubernetes.io/managed-by") == "roadstead"]
+
+
+def test_one_replica_has_no_disruption_budget() -> None:
+    kinds = {body["kind"] for body in objects("--set", "operator.replicas=1")}
+
+    assert "PodDisruptionBudget" not in kinds
+
+
+def test_priority_classes_are_those_that_importance_names(defaults: list[Body]) -> None:
+    classes = {body["metadata"]["name"]: body["value"] for body in defaults if body["kind"] == "PriorityClass"}
+    ascending = [priority_class(level) for level in ORDER]
+
+    assert sorted(classes, key=lambda name: classes[name]) == ascending
+
+
+# Values
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("operator.replicas=two", "at '/operator/replicas': got string, want integer"),
+        ("operator.replica=3", "at '/operator': additional properties 'replica' not allowed"),
+        ("operator.logLevel=loud", "at '/operator/logLevel': value must be one of 'debug', 'info', 'warning', 'error'"),
+        ("image.digest=latest", "at '/image/digest': 'latest' does not match pattern"),
+        ("image.repository=", "at '/image/repository'"),
+        ("imgae.tag=v1", "additional properties 'imgae' not allowed"),
+        ("platform.gpus=1", "at '/platform': additional properties 'gpus' not allowed"),
+        ("priorityClasses.low=none", "at '/priorityClasses/low': got string, want integer"),
+        ("metrics.serviceMonitor.interval=often", "at '/metrics/serviceMonitor/interval': 'often' does not match pattern"),
+        ("imagePullSecrets[0]=mirror", "at '/imagePullSecrets/0': got string, want object"),
+    ],
+)
+def test_wrong_values_are_refused_with_their_path(setting: str, message: str) -> None:
+    done = run("template", "roadstead", str(CHART), "--set", setting)
+
+    assert done.returncode != 0
+    assert message in done.stderr
+
+
+def test_old_clusters_are_refused() -> None:
+    done = run("template", "roadstead", str(CHART), "--kube-version", "1.32.9")
+
+    assert done.returncode != 0
+    assert ">=1.33" in done.stderr
+
+
+def test_schema_is_strict_about_what_is_ours() -> None:
+    def lax(node: Any, path: str) -> Iterator[str]:
+        if isinstance(node, dict):
+            if "properties" in node and node.get("additionalProperties") is not False:
+                yield path
+            for key, value in node.items():
+                yield from lax(value, f"{path}/{key}")
+
+    assert not list(lax(json.loads((CHART / "values.schema.json").read_text()), ""))
+
+
+def test_full_values_leave_no_default() -> None:
+    def leaves(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+        if isinstance(node, dict) and node:
+            for key, value in node.items():
+                yield from leaves(value, f"{path}.{key}")
+        else:
+            yield path, node
+
+    given = dict(leaves(yaml.safe_load((HERE / "full-values.yaml").read_text())))
+    same = [path for path, value in leaves(yaml.safe_load((CHART / "values.yaml").read_text())) if given.get(path, value) == value]
+
+    assert [path for path in same if not any(other.startswith(path + ".") for other in given)] == []
+
+
+def test_platform_values_are_the_fields_of_the_crd() -> None:
+    (crd,) = [
+        body for file in (ROOT / "crds").glob("*.yaml") if (body := yaml.safe_load(file.read_text()))["spec"]["names"]["kind"] == "Platform"
+    ]
+    spec = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
+    known = json.loads((CHART / "values.schema.json").read_text())["properties"]["platform"]["properties"]
+
+    assert {name: field["type"] for name, field in known.items()} == {name: field["type"] for name, field in spec["properties"].items()}

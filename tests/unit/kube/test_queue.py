@@ -1,0 +1,234 @@
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from roadstead.kube.errors import Fenced, Forbidden, Invalid, TooManyRequests
+from roadstead.kube.queue import WorkQueue
+from roadstead.kube.workers import run_workers
+
+
+def opened(**options: float) -> WorkQueue[str]:
+    queue = WorkQueue[str](**options)
+    queue.open()
+    return queue
+
+
+def now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+async def drain(queue: WorkQueue[str]) -> list[str]:
+    keys = []
+    while queue.depth:
+        keys.append(await queue.get())
+        queue.done(keys[-1])
+    return keys
+
+
+async def idle(queue: WorkQueue[str], seconds: float = 1.0) -> None:
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(queue.get(), seconds)
+
+
+async def test_a_burst_is_one_key() -> None:
+    queue = opened()
+    for key in "aabab":
+        queue.add(key)
+    assert await drain(queue) == ["a", "b"]
+
+
+async def test_a_key_is_never_handed_out_twice_at_once_but_once_more_afterwards() -> None:
+    queue = opened()
+    queue.add("a")
+    assert await queue.get() == "a"
+    queue.add("a")
+    queue.add("a")
+    await idle(queue)
+    queue.done("a")
+    assert await drain(queue) == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("adds", "order"),
+    [
+        ([("a", True), ("b", False)], "ba"),
+        ([("a", True), ("b", False), ("a", False)], "ba"),
+        ([("a", True), ("b", True), ("b", False)], "ba"),
+        ([("a", False), ("b", False), ("b", True)], "ab"),
+    ],
+)
+async def test_low_waits_for_normal_and_is_promoted(adds: list[tuple[str, bool]], order: str) -> None:
+    queue = opened()
+    for key, low in adds:
+        queue.add(key, low=low)
+    assert await drain(queue) == list(order)
+
+
+@pytest.mark.parametrize(("lows", "first"), [((True,), "b"), ((True, False), "a"), ((False, True), "a")])
+async def test_priority_of_what_came_during_a_look(lows: tuple[bool, ...], first: str) -> None:
+    queue = opened()
+    queue.add("a")
+    await queue.get()
+    for low in lows:
+        queue.add("a", low=low)
+    queue.done("a")
+    queue.add("b")
+    assert (await drain(queue))[0] == first
+
+
+async def test_nothing_leaves_a_closed_queue_and_nothing_is_lost() -> None:
+    queue = WorkQueue[str]()
+    waiting = [asyncio.create_task(queue.get()) for _ in range(3)]
+    for key in "abc":
+        queue.add(key)
+    await asyncio.sleep(10)
+    assert not any(task.done() for task in waiting)
+    assert queue.oldest_age_seconds == 0
+    queue.open()
+    assert sorted(await asyncio.gather(*waiting)) == ["a", "b", "c"]
+    queue.close()
+    queue.add("d")
+    await idle(queue)
+
+
+async def test_a_waiter_cancelled_at_the_moment_it_is_woken_passes_the_key_on() -> None:
+    queue = opened()
+    first, second = (asyncio.create_task(queue.get()) for _ in range(2))
+    await asyncio.sleep(0)
+    queue.add("a")
+    first.cancel()
+    assert await asyncio.wait_for(second, 1) == "a"
+
+
+async def test_only_the_earliest_timer_is_kept() -> None:
+    queue = opened()
+    began = now()
+    queue.add_after("a", 60)
+    queue.add_after("a", 5)
+    queue.add_after("a", 30)
+    assert await queue.get() == "a"
+    assert now() - began == pytest.approx(5, abs=0.5)
+    queue.done("a")
+    await idle(queue, 100)
+
+
+async def test_back_off_doubles_up_to_the_cap_and_forget_starts_over() -> None:
+    queue = opened(base_seconds=1, cap_seconds=8)
+    delays = [queue.retry("a") for _ in range(6)]
+    for delay, longest in zip(delays, (1, 2, 4, 8, 8, 8), strict=True):
+        assert longest / 2 <= delay <= longest
+    assert (queue.failures("a"), queue.retries) == (6, 6)
+    queue.forget("a")
+    assert queue.retry("a") <= 1
+    assert queue.retry("a", at_least=20) == 20
+
+
+async def test_depth_and_age() -> None:
+    queue = opened()
+    queue.add("a", low=True)
+    await asyncio.sleep(7)
+    queue.add("b")
+    assert queue.depth == 2
+    assert queue.oldest_age_seconds == pytest.approx(7, abs=0.5)
+
+
+async def test_a_hundred_thousand_keys_are_taken_in_linear_time() -> None:
+    queue = WorkQueue[int]()
+    queue.open()
+    for key in range(100_000):
+        queue.add(key)
+    for key in range(100_000):
+        assert await queue.get() == key
+        queue.done(key)
+
+
+# Workers
+
+
+async def test_workers_look_again_when_told_and_retry_what_failed(caplog: pytest.LogCaptureFixture) -> None:
+    queue = opened(base_seconds=1)
+    looks: list[tuple[str, float]] = []
+    answers: dict[str, list[float | Exception | None]] = {
+        "again": [30.0, None],
+        "busy": [TooManyRequests(429, "TooManyRequests", "slow", retry_after=90.0), None],
+        "fenced": [Fenced("no"), None],
+        "bug": [RuntimeError("bug"), RuntimeError("bug"), None],
+        "invalid": [Invalid(422, "Invalid", "bad"), None],
+        "forbidden": [Forbidden(403, "Forbidden", "no"), None],
+    }
+    began = now()
+
+    async def reconcile(key: str) -> float | None:
+        looks.append((key, now() - began))
+        said = answers[key].pop(0)
+        if isinstance(said, Exception):
+            raise said
+        return said
+
+    for key in answers:
+        queue.add(key)
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(run_workers(queue, reconcile, 3), 200)
+    assert not any(answers.values())
+    times = {key: [at for name, at in looks if name == key] for key in answers}
+    assert times["again"][1] == pytest.approx(30, abs=1)
+    assert times["busy"][1] == pytest.approx(90, abs=1)
+    assert times["bug"][1] <= 2
+    assert all(queue.failures(key) == 0 for key in answers)
+    bugs = [record for record in caplog.records if "bug" in record.getMessage()]
+    assert [bool(record.exc_info) for record in bugs] == [True, False]
+    assert not [record for record in caplog.records if "busy" in record.getMessage() or "fenced" in record.getMessage()]
+
+
+async def test_cancelled_workers_finish_what_they_hold_and_take_nothing_more() -> None:
+    queue = opened()
+    finished: list[str] = []
+
+    async def reconcile(key: str) -> None:
+        await asyncio.sleep(100 if key == "stuck" else 2)
+        finished.append(key)
+
+    for key in ("a", "b", "stuck"):
+        queue.add(key)
+    workers = asyncio.create_task(run_workers(queue, reconcile, 5))
+    await asyncio.sleep(1)
+    began = now()
+    workers.cancel()
+    await asyncio.sleep(0)
+    queue.add("c")
+    with pytest.raises(asyncio.CancelledError):
+        await workers
+    assert finished == ["a", "b"]
+    assert queue.depth == 1
+    assert now() - began == pytest.approx(5, abs=0.5)
+
+
+async def test_no_key_is_looked_at_twice_at_once_under_load() -> None:
+    queue = opened()
+    at_work: set[str] = set()
+    looks = 0
+
+    async def reconcile(key: str) -> None:
+        nonlocal looks
+        assert key not in at_work
+        at_work.add(key)
+        await asyncio.sleep(0.1)
+        at_work.discard(key)
+        looks += 1
+
+    async def stir() -> None:
+        for turn in range(200):
+            queue.add("abcdef"[turn % 6], low=turn % 5 == 0)
+            await asyncio.sleep(0.03)
+
+    workers = asyncio.create_task(run_workers(queue, reconcile, 4))
+    await stir()
+    await asyncio.sleep(10)
+    assert 6 < looks <= 200
+    assert queue.depth == 0
+    assert queue.retries == 0
+    workers.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await workers
