@@ -20,6 +20,7 @@ class Reason(StrEnum):
     UNKNOWN_RESOURCE_BUNDLE = "UnknownResourceBundle"
     UNKNOWN_VOLUME = "UnknownVolume"
     FORBIDDEN_BY_PLATFORM = "ForbiddenByPlatform"
+    PLATFORM_INVALID = "PlatformInvalid"
     REFUSED_BY_API = "RefusedByApi"
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import pytest
 from hack.cluster.control import ControlCluster
 from tests.build import cpu_autoscaling, raw_artifact, raw_container, raw_workload
 from tests.clusters import apply, audit_position, get, running_operator, wait_for, writes
+from tests.world import condition, here, pod_uids, quiet, status, wait_state
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -23,26 +23,6 @@ pytestmark = pytest.mark.timeout(180)
 def operator(cluster: ControlCluster, operator_kubeconfig: Path) -> Iterator[subprocess.Popen[bytes]]:
     with running_operator(cluster, operator_kubeconfig) as process:
         yield process
-
-
-def here(namespace: str, body: dict[str, Any]) -> dict[str, Any]:
-    return {**body, "metadata": {"name": body["metadata"]["name"], "namespace": namespace}}
-
-
-def status(cluster: ControlCluster, namespace: str, name: str = "chat") -> dict[str, Any]:
-    return (get(cluster, "workloads.roadstead.dev", name, namespace) or {}).get("status") or {}
-
-
-def condition(status: dict[str, Any], kind: str) -> dict[str, Any]:
-    return next((c for c in status.get("conditions", []) if c["type"] == kind), {})
-
-
-def wait_state(cluster: ControlCluster, namespace: str, state: str, name: str = "chat", seconds: float = 40) -> dict[str, Any]:
-    def reached() -> dict[str, Any] | None:
-        seen = status(cluster, namespace, name)
-        return seen if seen.get("state") == state else None
-
-    return wait_for(reached, f"{name} to be {state} (see its status)", seconds)
 
 
 @pytest.mark.usefixtures("operator")
@@ -182,21 +162,6 @@ def test_converges_when_killed_at_any_moment(cluster: ControlCluster, operator_k
     with running_operator(cluster, operator_kubeconfig):
         quiet(cluster)
     assert writes(cluster, before) == []
-
-
-def quiet(cluster: ControlCluster, seconds: float = 2.0) -> None:
-    """Wait until the operator has written nothing for so long; fails when it never rests."""
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:
-        before = audit_position(cluster)
-        time.sleep(seconds)
-        if not writes(cluster, before):
-            return
-    raise AssertionError(f"the operator keeps writing: {writes(cluster, before)}")
-
-
-def pod_uids(cluster: ControlCluster, namespace: str) -> str:
-    return cluster.kubectl("get", "pods", "-n", namespace, "-o", "jsonpath={.items[*].metadata.uid}")
 
 
 def template(cluster: ControlCluster, namespace: str) -> dict[str, Any]:

@@ -7,11 +7,17 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from roadstead.api.artifact import Artifact
 from roadstead.api.identity import object_id
+from roadstead.controller.drafts import Drafts
 from roadstead.controller.kinds import ARTIFACTS, Key
 from roadstead.controller.objects import Objects
 from roadstead.controller.patches import merge_patch
+from roadstead.controller.platform import PlatformKeeper
+from roadstead.controller.registration import Registrar
+from roadstead.controller.retention import Retention
 from roadstead.desired.content import content_digest
+from roadstead.errors import Refusal
 from roadstead.kube.client import ApiClient
 from roadstead.kube.errors import NotFound
 from roadstead.observed.conditions import Condition, Verdict, render
@@ -23,9 +29,15 @@ PAUSE_SECONDS = 1.0
 class ArtifactReconciler:
     """Reconciles Artifacts. At most one status write a second for each, however many Workloads come and go."""
 
-    def __init__(self, client: ApiClient, objects: Objects) -> None:
+    def __init__(
+        self, client: ApiClient, objects: Objects, registrar: Registrar, drafts: Drafts, platform: PlatformKeeper, retention: Retention
+    ) -> None:
         self._client = client
         self._objects = objects
+        self._registrar = registrar
+        self._drafts = drafts
+        self._platform = platform
+        self._retention = retention
         self._written: dict[Key, tuple[str, float]] = {}
 
     async def reconcile(self, key: Key) -> float | None:
@@ -33,7 +45,10 @@ class ArtifactReconciler:
         stored, artifact = self._objects.get(key), self._objects.artifact(key)
         if stored is None or artifact is None:
             self._written.pop(key, None)
+            self._registrar.forget(key)
             return None
+        self._drafts.look(key)
+        version = await self._registrar.version(key, stored)
         previous: Mapping[str, Any] = stored.body().get("status") or {}
         uid, at = self._written.get(key, ("", 0.0))
         elapsed = time.monotonic() - at
@@ -50,16 +65,28 @@ class ArtifactReconciler:
             "observedGeneration": generation,
             "id": object_id("artifacts", key.namespace, key.name),
             "digest": content_digest(artifact.spec),
+            **({"version": version} if version is not None else {}),
             "usedBy": {"count": len(users), "names": users[:USERS_SHOWN]},
             "conditions": render([ready], previous.get("conditions") or (), generation, datetime.now(UTC)),
         }
         patch = merge_patch(previous, status)
         if not patch:
-            return None
+            return await self._keep(key, artifact)
         try:
             await self._client.merge_patch(ARTIFACTS, key.namespace, key.name, {"status": patch}, subresource="status")
         except NotFound:
             self._objects.forget(key)
             return None
         self._written[key] = (stored.uid, time.monotonic())
-        return None
+        return await self._keep(key, artifact)
+
+    async def _keep(self, key: Key, artifact: Artifact) -> float | None:
+        """Retention of a deleted Artifact; one that is still used stays."""
+        try:
+            days = self._platform.settings().retention.deleted_days
+        except Refusal:
+            return None
+        deleted = bool(artifact.spec.deleted)
+        if deleted and self._objects.referring_to(key):
+            return None
+        return (await self._retention.keep(ARTIFACTS, key, artifact.metadata, deleted=deleted, days=days)).look_again_seconds

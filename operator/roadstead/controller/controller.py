@@ -7,9 +7,14 @@ import logging
 from collections.abc import Mapping
 
 from roadstead.controller.artifacts import ArtifactReconciler
+from roadstead.controller.drafts import Drafts
+from roadstead.controller.endpoints import EndpointReconciler
 from roadstead.controller.kinds import ARTIFACTS, ENDPOINTS, PLATFORMS, WORKLOADS, Key, Kind
 from roadstead.controller.mirrors import Mirrors
 from roadstead.controller.objects import Objects
+from roadstead.controller.platform import PlatformKeeper
+from roadstead.controller.registration import Registrar
+from roadstead.controller.retention import Retention
 from roadstead.controller.said import Announcer
 from roadstead.controller.workloads import WorkloadReconciler
 from roadstead.kube.client import ApiClient
@@ -41,8 +46,14 @@ class Controller:
         self.objects = Objects(self.queue.add)
         self.mirrors = Mirrors(client, self._changed, self._doubt)
         self._client = client
-        self._workloads = WorkloadReconciler(client, self.objects, self.mirrors, Announcer(recorder))
-        self._artifacts = ArtifactReconciler(client, self.objects)
+        drafts = Drafts(self.objects, self._has_children, self.queue.add)
+        retention = Retention(client)
+        self._platform = PlatformKeeper(client, self.objects)
+        self._workloads = WorkloadReconciler(
+            client, self.objects, self.mirrors, Announcer(recorder), self._platform, drafts=drafts, retention=retention
+        )
+        self._artifacts = ArtifactReconciler(client, self.objects, Registrar(client, self.objects), drafts, self._platform, retention)
+        self._endpoints = EndpointReconciler(client, self.objects, self.mirrors)
 
     async def run(self, workers: int) -> None:
         """Mirror and reconcile until cancelled."""
@@ -58,12 +69,14 @@ class Controller:
                 return await self._workloads.reconcile(key)
             case Kind.ARTIFACT:
                 return await self._artifacts.reconcile(key)
-            case _:
-                return None
+            case Kind.DEPLOYMENT:
+                return await self._endpoints.reconcile(key)
+            case Kind.PLATFORM:
+                return await self._platform.reconcile(key)
 
     def enqueue_all(self) -> None:
         """Look at everything again, after what has really changed."""
-        for kind in (Kind.ARTIFACT, Kind.WORKLOAD):
+        for kind in Kind:
             for key in list(self.objects.keys(kind)):
                 self.queue.add(key, low=True)
 
@@ -93,6 +106,9 @@ class Controller:
     def _changed(self, key: Key) -> None:
         """A child or pod changed. They change in bursts, and one verdict, one status write, serves the whole burst."""
         self.queue.add_after(key, SETTLE_SECONDS)
+
+    def _has_children(self, key: Key) -> bool:
+        return self.mirrors.deployment((key.namespace, key.name)) is not None
 
     def _doubt(self, key: Key) -> None:
         self._workloads.doubt(key)

@@ -18,17 +18,26 @@ from roadstead.api.deployment import Deployment
 from roadstead.api.platform import Platform
 from roadstead.api.workload import Workload
 from roadstead.controller.kinds import PLATFORM_NAME, Key, Kind
+from roadstead.names import VERSION_ANNOTATION
 
 Body = dict[str, Any]
+Lineage = tuple[str, str]
+"""Namespace and collection: what versions are counted in."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """One object: ``raw`` is its JSON without managedFields, ``refers`` the name of the artifact or workload that it refers to."""
+    """One object: ``raw`` is its JSON without managedFields.
+
+    ``refers`` are the artifact or workloads that it refers to, by name. ``declared`` differs when anything but the status does.
+    """
 
     uid: str
     raw: bytes
-    refers: str | None
+    refers: tuple[str, ...]
+    declared: tuple[Any, ...]
+    lineage: Lineage | None = None
+    version: int = 0
 
     def body(self) -> Body:
         body: Body = orjson.loads(self.raw)
@@ -42,6 +51,7 @@ class Objects:
         self._notify = notify
         self._stored: dict[Key, Stored] = {}
         self._referring: defaultdict[Key, set[Key]] = defaultdict(set)
+        self._lineages: defaultdict[Lineage, set[Key]] = defaultdict(set)
 
     def saw(self, kind: Kind, body: Body, *, deleted: bool = False) -> None:
         """Take in one watch event."""
@@ -55,7 +65,7 @@ class Objects:
         old = self._stored.get(key)
         if old is not None and old.raw == raw:
             return
-        stored = Stored(metadata["uid"], raw, _refers(kind, body))
+        stored = Stored(metadata["uid"], raw, _refers(kind, body), _declared(metadata), _lineage(kind, body), _version(metadata))
         self._stored[key] = stored
         self._reindex(key, old, stored)
         self._tell(key, old, stored)
@@ -94,30 +104,49 @@ class Objects:
         """The Workloads of an Artifact, or the Deployments of a Workload, in the order of their names."""
         return tuple(sorted(self._referring.get(key, ())))
 
+    def deployment(self, key: Key) -> Deployment | None:
+        """A Deployment of ours, parsed."""
+        stored = self._stored.get(key)
+        return None if stored is None else Deployment.model_validate_json(stored.raw)
+
     def deployments_of(self, workload: Key) -> tuple[Deployment, ...]:
-        """The Deployments in front of a Workload."""
+        """The Deployments in front of a Workload, those that are leaving it included."""
         found = (self._stored[key] for key in self.referring_to(workload))
         return tuple(Deployment.model_validate_json(stored.raw) for stored in found)
 
+    def highest_version(self, lineage: Lineage) -> int:
+        """The highest version given so far in a lineage, soft-deleted Artifacts included; 0 if none."""
+        return max((self._stored[key].version for key in self._lineages.get(lineage, ())), default=0)
+
     def _reindex(self, key: Key, old: Stored | None, new: Stored | None) -> None:
-        before = target(key, old.refers) if old is not None else None
-        after = target(key, new.refers) if new is not None else None
-        if before == after:
-            return
-        if before is not None:
-            self._referring[before].discard(key)
-            if not self._referring[before]:
-                del self._referring[before]
-        if after is not None:
-            self._referring[after].add(key)
+        if old is not None and old.lineage is not None:
+            self._lineages[old.lineage].discard(key)
+            if not self._lineages[old.lineage]:
+                del self._lineages[old.lineage]
+        if new is not None and new.lineage is not None:
+            self._lineages[new.lineage].add(key)
+        before = set(targets(key, old)) if old is not None else set()
+        after = set(targets(key, new)) if new is not None else set()
+        for gone in before - after:
+            self._referring[gone].discard(key)
+            if not self._referring[gone]:
+                del self._referring[gone]
+        for come in after - before:
+            self._referring[come].add(key)
 
     def _tell(self, key: Key, old: Stored | None, new: Stored | None) -> None:
-        """The object itself; what it refers to, or referred to; and what refers to it."""
+        """The object itself; and what it refers or referred to, and what refers to it, unless only its status changed.
+
+        A Workload's Deployments follow its status too: they are few. An Artifact's Workloads may be thousands.
+        """
         concerned: set[Key] = {key}
-        for stored in (old, new):
-            if stored is not None and (referred := target(key, stored.refers)) is not None:
-                concerned.add(referred)
-        concerned.update(self._dependents(key))
+        if old is None or new is None or old.declared != new.declared or old.uid != new.uid:
+            for stored in (old, new):
+                if stored is not None:
+                    concerned.update(targets(key, stored))
+            concerned.update(self._dependents(key))
+        elif key.kind is Kind.WORKLOAD:
+            concerned.update(self._dependents(key))
         for each in concerned:
             self._notify(each)
 
@@ -127,21 +156,40 @@ class Objects:
         return self._referring.get(key, ())
 
 
-def target(key: Key, refers: str | None) -> Key | None:
-    """What an object refers to: a Workload its Artifact, a Deployment its Workload."""
-    if refers is None:
-        return None
-    return Key(Kind.ARTIFACT if key.kind is Kind.WORKLOAD else Kind.WORKLOAD, key.namespace, refers)
+def targets(key: Key, stored: Stored) -> tuple[Key, ...]:
+    """What an object refers to: a Workload its Artifact, a Deployment its Workload and the one that still serves."""
+    kind = Kind.ARTIFACT if key.kind is Kind.WORKLOAD else Kind.WORKLOAD
+    return tuple(Key(kind, key.namespace, name) for name in stored.refers)
 
 
-def _refers(kind: Kind, body: Body) -> str | None:
+def _refers(kind: Kind, body: Body) -> tuple[str, ...]:
     spec = body.get("spec") or {}
+    names: tuple[str | None, ...]
     match kind:
+        case Kind.WORKLOAD if "artifact" in spec:
+            return (str(body["metadata"]["name"]),)
         case Kind.WORKLOAD:
-            if "artifact" in spec:
-                return str(body["metadata"]["name"])
-            return (spec.get("artifactRef") or {}).get("name")
+            names = ((spec.get("artifactRef") or {}).get("name"),)
         case Kind.DEPLOYMENT:
-            return (spec.get("workloadRef") or {}).get("name")
+            names = ((spec.get("workloadRef") or {}).get("name"), (body.get("status") or {}).get("activeWorkload"))
         case _:
-            return None
+            return ()
+    return tuple(dict.fromkeys(name for name in names if name))
+
+
+def _lineage(kind: Kind, body: Body) -> Lineage | None:
+    """Only registered Artifacts are of a lineage; without a collection an Artifact is a lineage of its own."""
+    spec, metadata = body.get("spec") or {}, body["metadata"]
+    if kind is not Kind.ARTIFACT or spec.get("status") != "registered":
+        return None
+    return metadata.get("namespace") or "", spec.get("collection") or metadata["name"]
+
+
+def _version(metadata: Body) -> int:
+    text = (metadata.get("annotations") or {}).get(VERSION_ANNOTATION, "")
+    return int(text) if text.isdecimal() else 0
+
+
+def _declared(metadata: Body) -> tuple[Any, ...]:
+    marks = tuple(sorted((metadata.get("annotations") or {}).items()))
+    return (metadata.get("generation"), metadata.get("deletionTimestamp"), marks)

@@ -10,14 +10,17 @@ from typing import Any
 
 from roadstead.api.artifact import Artifact, ArtifactSpec
 from roadstead.api.base import Metadata
-from roadstead.api.platform import PlatformSpec, PodRollout
+from roadstead.api.platform import PodRollout
 from roadstead.api.workload import Workload
 from roadstead.controller.children import ChildWriter, Written
+from roadstead.controller.drafts import Drafts
 from roadstead.controller.kinds import WORKLOADS, Key, Kind
 from roadstead.controller.memory import Memory
 from roadstead.controller.mirrors import Mirrors
 from roadstead.controller.objects import Objects
 from roadstead.controller.patches import merge_patch
+from roadstead.controller.platform import PlatformKeeper
+from roadstead.controller.retention import Kept, Retention
 from roadstead.controller.said import Announcer
 from roadstead.desired import ChildKind, Desired, Inputs, build
 from roadstead.desired.artifact import inline_spec
@@ -26,6 +29,7 @@ from roadstead.errors import Reason, Refusal
 from roadstead.kube.client import ApiClient
 from roadstead.kube.errors import NotFound
 from roadstead.observed import Observed, Outcome, observe
+from roadstead.observed.conditions import timestamp
 from roadstead.observed.scaler import HpaView, ScalerView
 
 log = logging.getLogger(__name__)
@@ -35,11 +39,24 @@ REFUSED_AGAIN_SECONDS = 60.0
 class WorkloadReconciler:
     """Reconciles Workloads; one instance serves all of them, one call at a time for each key."""
 
-    def __init__(self, client: ApiClient, objects: Objects, mirrors: Mirrors, announcer: Announcer) -> None:
+    def __init__(
+        self,
+        client: ApiClient,
+        objects: Objects,
+        mirrors: Mirrors,
+        announcer: Announcer,
+        platform: PlatformKeeper,
+        *,
+        drafts: Drafts,
+        retention: Retention,
+    ) -> None:
         self._client = client
         self._objects = objects
         self._mirrors = mirrors
         self._announcer = announcer
+        self._platform = platform
+        self._drafts = drafts
+        self._retention = retention
         self._children = ChildWriter(client, mirrors)
         self._memories: dict[Key, Memory] = {}
         self._doubted: set[Key] = set()
@@ -60,9 +77,13 @@ class WorkloadReconciler:
             return None
         previous = self._previous(key, workload)
         memory = self._memories[key]
-        platform = self._platform()
-        desired, artifact, refusal, written = Desired(), None, None, Written()
+        desired, artifact, refusal, written, kept = Desired(), None, None, Written(), Kept()
         try:
+            platform = self._platform.settings()
+            days = platform.retention.deleted_days
+            kept = await self._retention.keep(WORKLOADS, key, workload.metadata, deleted=bool(workload.spec.deleted), days=days)
+            if kept.purged:
+                return None
             artifact = self._artifact(key, workload)
             inputs = Inputs(workload, artifact, platform, self._objects.deployments_of(key))
             desired = build(inputs)
@@ -71,9 +92,10 @@ class WorkloadReconciler:
         else:
             written = await self._children.write(workload, desired, memory, immediate=platform.pods.rollout is PodRollout.IMMEDIATE)
             refusal = written.refusal
-        outcome = self._observe(workload, artifact, desired, refusal, written, memory, previous)
+        outcome = self._observe(workload, artifact, desired, refusal, written, memory, previous, kept)
         await self._say(key, workload, outcome, memory, previous)
-        return REFUSED_AGAIN_SECONDS if refusal is not None else outcome.look_again_seconds
+        again = (outcome.look_again_seconds, kept.look_again_seconds, REFUSED_AGAIN_SECONDS if refusal is not None else None)
+        return min((seconds for seconds in again if seconds is not None), default=None)
 
     def _previous(self, key: Key, workload: Workload) -> Mapping[str, Any]:
         """The status last written; a re-created Workload of the same name inherits nothing."""
@@ -84,10 +106,6 @@ class WorkloadReconciler:
         if memory is None or memory.uid != uid:
             memory = self._memories[key] = Memory(uid, applied=dict(cached.get("applied") or {}))
         return memory.previous_status(cached, time.monotonic())
-
-    def _platform(self) -> PlatformSpec:
-        platform = self._objects.platform()
-        return PlatformSpec() if platform is None else platform.spec
 
     def _artifact(self, key: Key, workload: Workload) -> Artifact:
         if workload.spec.artifact is not None:
@@ -102,6 +120,8 @@ class WorkloadReconciler:
             )
         if artifact.spec.deleted and not workload.spec.deleted:
             raise Refusal(Reason.ARTIFACT_DELETED, f'Artifact "{name}" is deleted; restore it (spec.deleted: false) or refer to another')
+        if not workload.spec.suspend and not workload.spec.deleted:
+            self._drafts.check(key, artifact)
         return artifact
 
     async def _still_there(self, key: Key, workload: Workload) -> bool:
@@ -126,6 +146,7 @@ class WorkloadReconciler:
         written: Written,
         memory: Memory,
         previous: Mapping[str, Any],
+        kept: Kept,
     ) -> Outcome:
         name = (workload.metadata.namespace or "", workload.metadata.name)
         deployment = desired.children.get(ChildKind.DEPLOYMENT)
@@ -143,6 +164,7 @@ class WorkloadReconciler:
                 pods=self._mirrors.pods(name),
                 pending=written.pending,
                 applied=memory.applied,
+                restorable_until=timestamp(kept.until) if kept.until is not None else None,
             ),
             previous,
             datetime.now(UTC),

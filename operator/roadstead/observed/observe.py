@@ -12,7 +12,7 @@ from roadstead.api.conditions import State
 from roadstead.api.identity import object_id
 from roadstead.api.workload import Workload
 from roadstead.errors import Reason, Refusal
-from roadstead.names import WORKLOAD_LABEL
+from roadstead.names import VERSION_ANNOTATION, WORKLOAD_LABEL
 from roadstead.observed.causes import Cause, find_cause
 from roadstead.observed.conditions import Condition, Verdict, render, timestamp
 from roadstead.observed.scaler import ScalerView, autoscaler_condition
@@ -254,8 +254,8 @@ def _artifact(observed: Observed) -> dict[str, Any] | None:
     artifact = observed.artifact
     if artifact is None:
         return None
-    version = artifact.status.version if artifact.status else None
-    found = {"name": artifact.metadata.name, "version": version, "digest": observed.artifact_digest}
+    version = artifact.metadata.annotations.get(VERSION_ANNOTATION, "")
+    found = {"name": artifact.metadata.name, "version": int(version) if version.isdecimal() else None, "digest": observed.artifact_digest}
     return {name: value for name, value in found.items() if value is not None}
 
 

@@ -1,0 +1,59 @@
+"""The reconciliation of our own kind Deployment: its status says which Workload serves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from roadstead.api.artifact import ArtifactStatus
+from roadstead.api.conditions import State
+from roadstead.controller.kinds import ENDPOINTS, Key, Kind
+from roadstead.controller.mirrors import Mirrors
+from roadstead.controller.objects import Objects
+from roadstead.controller.patches import merge_patch
+from roadstead.kube.client import ApiClient
+from roadstead.kube.errors import NotFound
+from roadstead.observed.endpoint import Backend, observe_endpoint
+
+
+class EndpointReconciler:
+    """Reconciles Deployments of ours."""
+
+    def __init__(self, client: ApiClient, objects: Objects, mirrors: Mirrors) -> None:
+        self._client = client
+        self._objects = objects
+        self._mirrors = mirrors
+
+    async def reconcile(self, key: Key) -> float | None:
+        """Write the status if it changed."""
+        stored, deployment = self._objects.get(key), self._objects.deployment(key)
+        if stored is None or deployment is None:
+            return None
+        previous: Mapping[str, Any] = stored.body().get("status") or {}
+        wanted = deployment.spec.workload_ref.name
+        target = self._backend(key.namespace, wanted)
+        active = self._backend(key.namespace, previous.get("activeWorkload") or wanted)
+        status = observe_endpoint(deployment, target, active, previous, datetime.now(UTC))
+        if patch := merge_patch(previous, status):
+            try:
+                await self._client.merge_patch(ENDPOINTS, key.namespace, key.name, {"status": patch}, subresource="status")
+            except NotFound:
+                self._objects.forget(key)
+        return None
+
+    def _backend(self, namespace: str, name: str) -> Backend | None:
+        """The Workload of that name; None if it is missing, going or softly deleted."""
+        workload = self._objects.workload(Key(Kind.WORKLOAD, namespace, name))
+        if workload is None or workload.spec.deleted or workload.metadata.deletion_timestamp is not None:
+            return None
+        content = workload.spec.artifact
+        if content is not None:
+            registered = content.status is ArtifactStatus.REGISTERED
+        else:
+            reference = workload.spec.artifact_ref
+            artifact = self._objects.artifact(Key(Kind.ARTIFACT, namespace, reference.name)) if reference else None
+            registered = artifact is not None and artifact.spec.status is ArtifactStatus.REGISTERED
+        state = workload.status.state if workload.status is not None and workload.status.state is not None else State.SUBMITTED
+        ready = sum(pod.ready and not pod.terminating for pod in self._mirrors.pods((namespace, name)))
+        return Backend(name, state, ready, registered, bool(workload.spec.suspend))

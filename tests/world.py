@@ -1,0 +1,59 @@
+"""Looking at Workloads in a test cluster: what is declared into a namespace, and what the status says."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+from hack.cluster.api import Cluster
+from tests.clusters import audit_position, get, wait_for, writes
+
+Body = dict[str, Any]
+
+
+def here(namespace: str, body: Body) -> Body:
+    """The object in that namespace, without the uid and generation that builders give to typed objects."""
+    return {**body, "metadata": {"name": body["metadata"]["name"], "namespace": namespace}}
+
+
+def status(cluster: Cluster, namespace: str, name: str = "chat", kind: str = "workloads.roadstead.dev") -> Body:
+    """Status of an object; empty while it has none."""
+    return (get(cluster, kind, name, namespace) or {}).get("status") or {}
+
+
+def condition(status: Body, kind: str) -> Body:
+    """One condition; empty if it isn't there."""
+    return next((c for c in status.get("conditions", []) if c["type"] == kind), {})
+
+
+def wait_state(cluster: Cluster, namespace: str, state: str, name: str = "chat", seconds: float = 40) -> Body:
+    """Wait until a Workload is in that state; returns its status."""
+
+    def reached() -> Body | None:
+        seen = status(cluster, namespace, name)
+        return seen if seen.get("state") == state else None
+
+    return wait_for(reached, f"{name} to be {state}", seconds)
+
+
+def patch(cluster: Cluster, kind: str, name: str, namespace: str, **spec: Any) -> None:
+    """Change fields of a spec."""
+    cluster.kubectl("patch", kind, name, "-n", namespace, "--type=merge", "-p", json.dumps({"spec": spec}))
+
+
+def pod_uids(cluster: Cluster, namespace: str, name: str = "chat") -> str:
+    """The uids of a Workload's pods."""
+    flags = ("-l", f"roadstead.dev/workload={name}", "-o", "jsonpath={.items[*].metadata.uid}")
+    return " ".join(sorted(cluster.kubectl("get", "pods", "-n", namespace, *flags).split()))
+
+
+def quiet(cluster: Cluster, seconds: float = 2.0) -> None:
+    """Wait until the operator has written nothing for so long; fails when it never rests."""
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        before = audit_position(cluster)
+        time.sleep(seconds)
+        if not (last := writes(cluster, before)):
+            return
+    raise AssertionError(f"the operator keeps writing: {last}")
