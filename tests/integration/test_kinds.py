@@ -140,6 +140,24 @@ class TestPlatform:
         wait_for(lambda: pod_uids(cluster, namespace) not in (pods, ""), "new pods")
 
 
+def test_replaces_in_place_when_full_nodes_leave_no_room(cluster: ControlCluster, namespace: str) -> None:
+    """Two fake nodes have eight GPUs each; two pods of eight leave none for a surge pod."""
+    container = raw_container(resourceRequest={"cpu": 1, "memory": "1Gi", "gpu": 8})
+    apply(cluster, here(namespace, raw_artifact(containers=[container])), here(namespace, raw_workload(runtime={"replicaCount": 2})))
+    wait_for(lambda: status(cluster, namespace).get("readyReplicas") == 2, "two ready")
+    before = set(pod_uids(cluster, namespace).split())
+    patch(cluster, "rsw", "chat", namespace, restartedAt="2026-11-25T12:00:00Z")
+    seen = wait_for(lambda: (s := status(cluster, namespace)).get("inPlaceRevision") and s, "the decision", 90)
+    assert seen["state"] == "running"
+
+    def replaced() -> bool:
+        now = status(cluster, namespace)
+        return now.get("readyReplicas") == 2 and condition(now, "Progressing").get("reason") == "RolledOut"
+
+    wait_for(replaced, "the new version", 60)
+    assert before.isdisjoint(pod_uids(cluster, namespace).split())
+
+
 class TestSoftDeletion:
     def test_deleted_restored_and_purged(self, cluster: ControlCluster, namespace: str, settings: None) -> None:
         apply(cluster, here(namespace, raw_artifact()), here(namespace, raw_workload()))

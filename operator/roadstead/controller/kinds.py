@@ -9,6 +9,7 @@ from roadstead.desired import ChildKind
 from roadstead.kube.resource import (
     DEPLOYMENTS,
     HPAS,
+    NETWORK_POLICIES,
     PDBS,
     SERVICES,
     Resource,
@@ -28,6 +29,7 @@ CHILDREN = {
     ChildKind.SERVICE: SERVICES,
     ChildKind.HORIZONTAL_POD_AUTOSCALER: HPAS,
     ChildKind.POD_DISRUPTION_BUDGET: PDBS,
+    ChildKind.NETWORK_POLICY: NETWORK_POLICIES,
 }
 
 

@@ -27,6 +27,7 @@ VIEWS: dict[ChildKind, Callable[[Body, str, tuple[str, ...]], ChildView]] = {
     ChildKind.SERVICE: child_view,
     ChildKind.HORIZONTAL_POD_AUTOSCALER: hpa_view,
     ChildKind.POD_DISRUPTION_BUDGET: child_view,
+    ChildKind.NETWORK_POLICY: child_view,
 }
 
 

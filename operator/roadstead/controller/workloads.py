@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -86,7 +87,7 @@ class WorkloadReconciler:
                 return None
             artifact = self._artifact(key, workload)
             inputs = Inputs(workload, artifact, platform, self._objects.deployments_of(key))
-            desired = build(inputs)
+            desired = _built(inputs, previous)
         except Refusal as error:
             refusal = error
         else:
@@ -157,6 +158,7 @@ class WorkloadReconciler:
                 artifact_digest=content_digest(artifact.spec) if artifact else None,
                 refusal=refusal,
                 internal_url=desired.internal_url or previous.get("internalUrl"),
+                template=deployment.template if deployment else None,
                 user_template=deployment.user_template if deployment else None,
                 wanted=desired.replicas.count,
                 scaler=self._scaler(name, desired),
@@ -187,3 +189,13 @@ class WorkloadReconciler:
             return
         memory.said, memory.said_at = outcome.status, time.monotonic()
         await self._announcer.workload(workload, previous, outcome)
+
+
+def _built(inputs: Inputs, previous: Mapping[str, Any]) -> Desired:
+    """What must exist; replaced in place if that was decided for this very version."""
+    desired = build(inputs)
+    revision = previous.get("inPlaceRevision")
+    deployment = desired.children.get(ChildKind.DEPLOYMENT)
+    if revision is None or deployment is None or deployment.template != revision:
+        return desired
+    return build(replace(inputs, in_place=True))

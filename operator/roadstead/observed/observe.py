@@ -15,6 +15,7 @@ from roadstead.errors import Reason, Refusal
 from roadstead.names import VERSION_ANNOTATION, WORKLOAD_LABEL
 from roadstead.observed.causes import Cause, find_cause
 from roadstead.observed.conditions import Condition, Verdict, render, timestamp
+from roadstead.observed.rollout import StuckSurge, stuck_surge
 from roadstead.observed.scaler import ScalerView, autoscaler_condition
 from roadstead.observed.views import DeploymentView, PodView
 
@@ -39,6 +40,7 @@ class Observed:
     artifact_digest: str | None = None
     refusal: Refusal | None = None
     internal_url: str | None = None
+    template: str | None = None
     user_template: str | None = None
     wanted: int | None = None
     scaler: ScalerView | None = None
@@ -67,11 +69,13 @@ class _Facts:
     rolled_out: bool
     cause: Cause | None
     state: State
+    stuck: StuckSurge | None
+    in_place: bool
 
 
 def observe(observed: Observed, previous: Mapping[str, Any], now: datetime) -> Outcome:
     """The verdict. ``previous`` is the status last written: times of conditions, ``runningSince`` and ``proven`` live on from it."""
-    facts = _facts(observed)
+    facts = _facts(observed, previous, now)
     message = _message(observed, facts)
     since = (previous.get("runningSince") or timestamp(now)) if facts.state is State.RUNNING else None
     settles = None if since is None else METRICS_SECONDS - (now - datetime.fromisoformat(since)).total_seconds()
@@ -94,15 +98,21 @@ def observe(observed: Observed, previous: Mapping[str, Any], now: datetime) -> O
         "scaler": {"kind": observed.scaler.kind} if observed.scaler else None,
         "applied": {str(kind): hash_ for kind, hash_ in sorted(observed.applied.items())} or None,
         "proven": _proven(observed, facts, previous, now),
+        "inPlaceRevision": observed.template if facts.in_place else None,
         "replicasDetail": [_detail(pod) for pod in sorted(observed.pods, key=lambda pod: pod.name)[:REPLICA_DETAILS]] or None,
         "logTail": list(facts.cause.log_tail) or None if facts.cause and facts.state is State.ERRORED else None,
         "conditions": render(_conditions(observed, facts, message, settled=settled), previous.get("conditions") or (), generation, now),
     }
-    again = settles if observed.scaler is not None and not settled else None
+    waits = (
+        settles if observed.scaler is not None and not settled else None,
+        facts.stuck.left_seconds if facts.stuck is not None and not facts.in_place else None,
+        0.0 if facts.in_place and status["inPlaceRevision"] != previous.get("inPlaceRevision") else None,
+    )
+    again = min((seconds for seconds in waits if seconds is not None), default=None)
     return Outcome({name: value for name, value in status.items() if value is not None}, facts.state, message, again)
 
 
-def _facts(observed: Observed) -> _Facts:
+def _facts(observed: Observed, previous: Mapping[str, Any], now: datetime) -> _Facts:
     alive = tuple(pod for pod in observed.pods if not pod.terminating)
     ready = sum(pod.ready for pod in alive)
     deployment = observed.deployment
@@ -115,7 +125,10 @@ def _facts(observed: Observed) -> _Facts:
         and deployment.ready >= deployment.updated
     )
     cause = None if rolled_out else find_cause(deployment, observed.pods)
-    return _Facts(ready, rolled_out, cause, _state(observed, alive, ready, cause))
+    stuck = None if rolled_out else stuck_surge(deployment, observed.pods, now)
+    latched = observed.template is not None and previous.get("inPlaceRevision") == observed.template
+    in_place = latched or (stuck is not None and stuck.left_seconds == 0)
+    return _Facts(ready, rolled_out, cause, _state(observed, alive, ready, cause), stuck, in_place)
 
 
 def _state(observed: Observed, alive: tuple[PodView, ...], ready: int, cause: Cause | None) -> State:
@@ -157,6 +170,8 @@ def _running_message(observed: Observed, facts: _Facts) -> str:
     text = f"{facts.ready} of {total} replicas ready"
     if observed.refusal is not None:
         return f"{text}; the latest change is not in force: {observed.refusal.message}"
+    if facts.in_place and not facts.rolled_out:
+        return f"{text}; no room for one pod more, so this version replaces pods in place"
     if facts.cause is not None:
         return f"{text}; {facts.cause.message}"
     return text
@@ -200,6 +215,9 @@ def _progressing(observed: Observed, facts: _Facts) -> Condition:
         return Condition("Progressing", Verdict.TRUE, "RolledOut", "The present version is rolled out")
     if facts.cause is not None and facts.cause.lasting:
         return Condition("Progressing", Verdict.FALSE, facts.cause.reason, facts.cause.message)
+    if facts.in_place:
+        why = facts.stuck.why if facts.stuck is not None else "an earlier look found no room for a surge pod"
+        return Condition("Progressing", Verdict.TRUE, "ReplacingInPlace", f"Pods are replaced one by one without a surge: {why}")
     return Condition("Progressing", Verdict.TRUE, "RollingOut", facts.cause.message if facts.cause else "Pods are being brought up")
 
 
