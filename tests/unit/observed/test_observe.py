@@ -1,0 +1,163 @@
+"""The state machine: tables of what is there against what the status says, and laws that hold for anything a kubelet may write."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from roadstead.api.conditions import State
+from roadstead.errors import Reason, Refusal
+from roadstead.observed import DeploymentView, Observed, Outcome, observe
+from roadstead.observed.views import Condition, pod_view
+from tests.build import artifact, raw_pod, workload
+
+NOW = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)
+ROLLED_OUT = DeploymentView("uid", "uid-chat", "d", "h", (), "t", "u", 1, True, 1, 1, 1, 1, {})
+STARTING = replace(ROLLED_OUT, ready=0, available=0)
+BASE = Observed(workload(), artifact(), "digest", user_template="u", template="t", wanted=1, deployment=ROLLED_OUT)
+CRASH = {"exitCode": 3, "reason": "Error", "message": "boom"}
+BACK_OFF = {"waiting": {"reason": "CrashLoopBackOff"}}
+MISSING = Refusal(Reason.ARTIFACT_MISSING, 'Artifact "model" does not exist')
+
+
+def seen(observed: Observed, previous: dict[str, Any] | None = None, now: datetime = NOW) -> Outcome:
+    return observe(observed, previous or {}, now)
+
+
+def conditions(outcome: Outcome) -> dict[str, tuple[str, str]]:
+    return {c["type"]: (c["status"], c["reason"]) for c in outcome.status["conditions"]}
+
+
+def with_pods(*pods: dict[str, Any], **changes: Any) -> Observed:
+    return replace(BASE, pods=tuple(map(pod_view, pods)), **changes)
+
+
+@pytest.mark.parametrize(
+    ("observed", "state"),
+    [
+        pytest.param(replace(BASE, deployment=None), State.SUBMITTED, id="nothing there yet"),
+        pytest.param(with_pods(raw_pod(node=None), deployment=STARTING), State.SUBMITTED, id="no node yet"),
+        pytest.param(with_pods(raw_pod(unschedulable="no room"), deployment=STARTING), State.SUBMITTED, id="unschedulable"),
+        pytest.param(with_pods(raw_pod(), deployment=STARTING), State.INITIALIZING, id="starting"),
+        pytest.param(with_pods(raw_pod(ready=True)), State.RUNNING, id="ready"),
+        pytest.param(with_pods(raw_pod(state=BACK_OFF, last=CRASH, restarts=1), deployment=STARTING), State.INITIALIZING, id="first crash"),
+        pytest.param(with_pods(raw_pod(state=BACK_OFF, last=CRASH, restarts=2), deployment=STARTING), State.ERRORED, id="crash loop"),
+        pytest.param(replace(BASE, deployment=None, refusal=MISSING), State.ERRORED, id="artifact missing"),
+        pytest.param(with_pods(raw_pod(ready=True), refusal=MISSING), State.RUNNING, id="artifact missing, pods serve"),
+        pytest.param(with_pods(raw_pod(ready=True), workload=workload(suspend=True)), State.STOPPING, id="stopping"),
+        pytest.param(replace(BASE, workload=workload(suspend=True)), State.STOPPED, id="stopped"),
+        pytest.param(with_pods(raw_pod(ready=True, terminating=True), deployment=STARTING), State.SUBMITTED, id="only a terminating pod"),
+    ],
+)
+def test_state(observed: Observed, state: State) -> None:
+    assert seen(observed).state is state
+
+
+def test_a_bad_new_version_is_running_but_not_progressing() -> None:
+    rolling = replace(ROLLED_OUT, replicas=2, updated=1, ready=1)
+    bad = raw_pod("chat-2", state=BACK_OFF, last=CRASH, restarts=3)
+    outcome = seen(with_pods(raw_pod(ready=True), bad, deployment=rolling))
+    found = conditions(outcome)
+    assert outcome.state is State.RUNNING
+    assert (found["Ready"][0], found["Progressing"], found["Stalled"][0]) == ("True", ("False", "Crashed"), "True")
+    assert outcome.message.startswith("1 of 1 replicas ready; Pod chat-2, container main: exited with code 3")
+
+
+def test_a_normal_scale_up_does_not_touch_ready() -> None:
+    growing = replace(ROLLED_OUT, spec_replicas=3, replicas=3, updated=3)
+    outcome = seen(with_pods(raw_pod(ready=True), raw_pod("chat-2"), raw_pod("chat-3"), deployment=growing, wanted=3))
+    assert conditions(outcome)["Ready"][0] == "True"
+    assert outcome.message == "1 of 3 replicas ready"
+
+
+def test_an_autoscalers_step_is_no_reconciliation() -> None:
+    growing = replace(ROLLED_OUT, spec_replicas=3, replicas=3, updated=3)
+    outcome = seen(with_pods(raw_pod(ready=True), raw_pod("chat-2"), deployment=growing, wanted=None))
+    assert "Reconciling" not in conditions(outcome)
+
+
+def test_healed_it_shows_no_old_failure() -> None:
+    failed = seen(with_pods(raw_pod(state=BACK_OFF, last=CRASH, restarts=2), deployment=STARTING))
+    assert failed.status["logTail"] == ["boom"]
+    healed = seen(with_pods(raw_pod(ready=True)), failed.status)
+    assert "logTail" not in healed.status
+    assert "Stalled" not in conditions(healed)
+    assert "boom" not in str(healed.status)
+
+
+def test_running_since_and_transition_times_outlive_an_operator_restart() -> None:
+    first = seen(with_pods(raw_pod(ready=True)))
+    later = seen(with_pods(raw_pod(ready=True)), first.status, NOW + timedelta(hours=5))
+    assert later.status == first.status
+
+
+def test_proof_belongs_to_the_user_template() -> None:
+    proven = seen(with_pods(raw_pod(ready=True))).status["proven"]
+    assert proven["template"] == "u"
+    assert seen(replace(BASE, deployment=None), {"proven": proven}).status["proven"] == proven
+    assert seen(with_pods(raw_pod(), deployment=STARTING, user_template="u2"), {"proven": proven}).status["proven"] == proven
+
+
+def test_a_quota_refusal_stays_submitted_with_its_own_words() -> None:
+    refused = replace(STARTING, conditions={"ReplicaFailure": Condition("True", "FailedCreate", "exceeded quota: small")})
+    outcome = seen(replace(BASE, deployment=refused))
+    assert (outcome.state, "exceeded quota: small" in outcome.message) == (State.SUBMITTED, True)
+
+
+STATES = st.sampled_from([None, {"running": {}}, BACK_OFF, {"terminated": CRASH}, {"waiting": {"reason": "ErrImagePull", "message": "x"}}])
+PODS = st.builds(
+    raw_pod,
+    name=st.sampled_from(["chat-1", "chat-2", "chat-3"]),
+    node=st.sampled_from([None, "node-1"]),
+    ready=st.booleans(),
+    state=STATES,
+    last=st.sampled_from([None, CRASH]),
+    restarts=st.integers(0, 5),
+    terminating=st.booleans(),
+    unschedulable=st.sampled_from([None, "0/1 nodes are available: Insufficient nvidia.com/gpu"]),
+    phase=st.sampled_from(["Pending", "Running", "Failed", "Succeeded"]),
+)
+DEPLOYMENTS = st.builds(
+    lambda spec, replicas, ready, updated, current: replace(
+        ROLLED_OUT, spec_replicas=spec, replicas=replicas, ready=ready, updated=updated, current=current
+    ),
+    *(st.integers(0, 3) for _ in range(4)),
+    st.booleans(),
+)
+WORLDS = st.builds(
+    lambda deployment, pods, suspend, refusal: replace(
+        BASE,
+        workload=workload(suspend=suspend),
+        deployment=deployment,
+        pods=tuple({pod["metadata"]["name"]: pod_view(pod) for pod in pods}.values()),
+        refusal=refusal,
+    ),
+    st.none() | DEPLOYMENTS,
+    st.lists(PODS, max_size=3),
+    st.booleans(),
+    st.sampled_from([None, MISSING]),
+)
+
+
+@given(WORLDS)
+def test_laws(observed: Observed) -> None:
+    outcome = seen(observed)
+    found = conditions(outcome)
+    ready = any(pod.ready and not pod.terminating for pod in observed.pods)
+    assert seen(observed).status == outcome.status, "deterministic"
+    assert seen(observed, outcome.status, NOW + timedelta(seconds=30)).status["conditions"] == outcome.status["conditions"], (
+        "at rest nothing moves"
+    )
+    assert (outcome.state is State.RUNNING) == (ready and not observed.workload.spec.suspend)
+    assert (found["Ready"][0] == "True") == (outcome.state is State.RUNNING)
+    assert not ("Stalled" in found and "Reconciling" in found)
+    assert all(c["message"] is not None and c["reason"] for c in outcome.status["conditions"])
+    assert outcome.status["observedGeneration"] == 1
+    if outcome.state is State.ERRORED:
+        assert "Stalled" in found
+        assert outcome.message
