@@ -95,6 +95,7 @@ def install(cluster: Everyday, image: str) -> None:
         command += ["--set", f"image.repository={name}", "--set", f"image.tag={tag}"]
     if cluster.engine is Engine.SIMULATED:
         cluster.kubectl("apply", "--server-side", "--filename", str(REPOSITORY_ROOT / "crds"))
+        cluster.kubectl("wait", "--for=condition=Established", "--timeout=30s", "crd", "--all")
         command += ["--no-hooks"]  # a hook's pod would only pretend to do its work
     else:
         command += ["--wait", "--timeout", "180s"]
@@ -129,7 +130,8 @@ def wait_running(cluster: Everyday) -> None:
         if state == "running":
             return
         if time.monotonic() > deadline:
-            raise ClusterError(f"The Workload is not running after {RUNNING_SECONDS} s:\n{cluster.kubectl('describe', 'rsw', WORKLOAD)}")
+            described = cluster.kubectl("describe", "rsw", WORKLOAD)
+            raise ClusterError(f"The Workload is not running after {RUNNING_SECONDS} s; `make logs` shows more:\n{described}")
         time.sleep(0.2)
 
 

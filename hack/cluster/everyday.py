@@ -96,6 +96,7 @@ def down() -> None:
     """Stop whichever runs and take its traces away."""
     if os.geteuid() == 0:
         full.down(SLOT)
+        full.sweep()
     simulated.down()
     kind.down()
     _kind_kubeconfig().unlink(missing_ok=True)

@@ -22,7 +22,7 @@ from hack.cluster.api import Cluster
 from hack.cluster.console import ClusterError, Progress
 from hack.cluster.oci import Image
 from hack.cluster.processes import POLL_SECONDS, wait_until
-from hack.cluster.slot import Slot, claim, claim_free, cleanup
+from hack.cluster.slot import COUNT, EVERYDAY, Slot, claim, claim_free, cleanup
 
 READY_SECONDS = 180
 EXPECTED_SECONDS = 10
@@ -97,6 +97,16 @@ def down(slot: Slot) -> None:
     """Stop the cluster of the slot and take everything of it away; harmless when there is nothing."""
     with claim(slot):
         cleanup(slot)
+
+
+def sweep() -> None:
+    """Take away what killed test runs left in the other slots; clusters in use, and those whose supervisor lives, are left alone."""
+    for slot in map(Slot, range(EVERYDAY + 1, COUNT)):
+        if not slot.state.exists():
+            continue
+        with contextlib.suppress(BlockingIOError), claim(slot, wait=False):
+            if slot.supervisor is None or not slot.supervisor.alive:
+                cleanup(slot)
 
 
 def start_cluster(slot: Slot, lock: int, *, dies_with_caller: bool) -> FullCluster:

@@ -106,7 +106,7 @@ class Identity:
         try:
             pid, start_time = path.read_text().split()
             return cls(int(pid), int(start_time))
-        except (FileNotFoundError, ValueError):
+        except (OSError, ValueError):
             return None
 
     def save(self, path: Path) -> None:

@@ -29,6 +29,7 @@ REPOSITORY_ROOT = Path(__file__).parents[2]
 FAKE_NODES = 2
 OPERATOR = "operator.json"
 TICK_SECONDS = 0.2
+RESTART_SECONDS = 1.0
 
 
 def folder() -> Path:
@@ -149,6 +150,9 @@ def hold(lock: int) -> None:
                 if operator is not None:
                     operator.stop()
                 operator = start(Command("operator", arguments), state / "logs")
+            elif operator is not None and not operator.alive:
+                ended.wait(RESTART_SECONDS)
+                operator = start(operator.command, state / "logs")
 
 
 def _write(path: Path, text: str) -> None:

@@ -16,7 +16,7 @@ import pytest
 
 from hack.cluster import images, preflight
 from hack.cluster.console import ClusterError
-from hack.cluster.full import FullCluster, down, full_cluster, start_cluster, up
+from hack.cluster.full import FullCluster, down, full_cluster, start_cluster, sweep, up
 from hack.cluster.processes import wait_until
 from hack.cluster.slot import MASKED, Slot, claim, claim_free, cleanup
 
@@ -29,6 +29,14 @@ import sys
 from hack.cluster.full import up
 from hack.cluster.slot import Slot
 up(Slot(int(sys.argv[1])))
+"""
+HOLD = """
+import sys, time
+from hack.cluster.full import full_cluster
+from hack.cluster.slot import Slot
+with full_cluster(Slot(int(sys.argv[1]))):
+    print("ready", flush=True)
+    time.sleep(120)
 """
 
 
@@ -147,6 +155,21 @@ def test_kill_of_up_then_up_starts_afresh(slot: Slot) -> None:
     starter.kill()
     starter.wait()
     assert up(slot).ready()
+
+
+def test_a_killed_caller_takes_its_cluster_along_and_the_sweep_takes_the_rest(slot: Slot) -> None:
+    caller = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(slot.number)], cwd=REPOSITORY_ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    )
+    with caller:
+        assert caller.stdout is not None
+        caller.stdout.readline()
+        supervisor = slot.supervisor
+        assert supervisor is not None
+        caller.kill()
+    wait_until(lambda: not supervisor.alive, "the supervisor to die with its caller", 10)
+    sweep()
+    assert traces(slot) == []
 
 
 def test_a_start_that_fails_says_why_and_leaves_nothing(slot: Slot, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -120,6 +120,12 @@ def test_install_upgrade_uninstall_and_install_again(world: World, tmp_path: Pat
     assert world.names("platforms.roadstead.dev") == {"default"}
     assert world.get("deployments.apps", "roadstead-operator", f"--namespace={NAMESPACE}")["status"]["readyReplicas"] == 2
 
+    # Nobody here has the GPU for the other example, but the API server checks every field of it.
+    accepted = world.cluster.kubectl(
+        "apply", "--server-side", "--dry-run=server", "--validate=strict", "-k", str(ROOT / "examples" / "vllm-llama")
+    )
+    assert accepted.count("serverside-applied (server dry run)") == 3
+
     apply_example(world)
     world.wait_running(2)
     before = world.pods()
