@@ -86,7 +86,9 @@ def text(pattern: str, message: str, most: int, least: int = 1) -> Any:
     The pattern is checked by pydantic, and by the API server as a CEL rule: that says ``message``, where a bare pattern would show the
     expression alone.
     """
-    return Field(min_length=least, max_length=most, pattern=pattern, json_schema_extra=rules(cel(f"self.matches(r'{pattern}')", message)))
+    return Field(
+        min_length=least or None, max_length=most, pattern=pattern, json_schema_extra=rules(cel(f"self.matches(r'{pattern}')", message))
+    )
 
 
 def _parsed_or_lost(value: Any, parse: ValidatorFunctionWrapHandler) -> Any:

@@ -70,8 +70,8 @@ class EnvironmentVar(Model):
     name: Annotated[
         str,
         text(
-            "^[-._a-zA-Z][-._a-zA-Z0-9]*$",
-            "must be the name of a variable: letters, digits, '_', '-' and '.', not beginning with a digit",
+            r"^([-_a-zA-Z]|\.[-_a-zA-Z0-9])[-._a-zA-Z0-9]*$",
+            "must be the name of a variable: letters, digits, '_', '-' and '.', not beginning with a digit or '..'",
             253,
         ),
     ] = Field(description="Name of the variable.")
@@ -198,12 +198,12 @@ class SecurityContext(Model):
 
 
 class Container(Model):
-    """One container."""
+    """An image with its port, environment, resources and probes."""
 
     name: Label | None = Field(None, description="Name, unique within the group (absent: main, or main-2 for the second one and so on).")
     description: Annotated[str, Field(max_length=4096)] | None = Field(None, description="What the container is for.")
     image_uri: Annotated[
-        str, text(r"^\S+$", "must be an image reference without spaces, for example registry.example.com/app:1.0", 512)
+        str, text("^[!-~]+$", "must be an image reference without spaces, for example registry.example.com/app:1.0", 512)
     ] = Field(description="Image reference, for example registry.example.com/app:1.0; a digest (…@sha256:…) makes it exact.")
     primary: bool | None = Field(None, description="True for the one container that gets the requests; a lone container is it anyway.")
     port: Annotated[int, Field(ge=1024, le=65535)] | None = Field(
@@ -211,19 +211,23 @@ class Container(Model):
     )
     protocol: Protocol | None = Field(None, description="What the primary container speaks: http, h2c or https (absent: http).")
     entrypoint: Annotated[tuple[Annotated[str, Field(max_length=4096)], ...], Field(max_length=64)] | None = Field(
-        None, description="Command with arguments, in place of the image's own."
+        None, description="Command with its arguments, in place of the image's own entrypoint and command (absent: the image's)."
     )
     environment_vars: Annotated[tuple[EnvironmentVar, ...], Field(max_length=128, json_schema_extra=keyed("name"))] | None = Field(
-        None, description="Environment variables."
+        None, description="Environment variables, each with a plain value or one from a Secret."
     )
     volume_mounts: Annotated[tuple[VolumeMount, ...], Field(max_length=32, json_schema_extra=keyed("mountPath"))] | None = Field(
-        None, description="Volumes of the Workload that the container sees."
+        None, description="Volumes of the Workload's spec.template.volumes, and where the container sees them."
     )
-    resource_request: ResourceRequest = Field(description="CPU, memory and GPUs of the container.")
-    readiness_probe: Probe | None = Field(None, description="Whether the container may get requests now.")
-    liveness_probe: Probe | None = Field(None, description="Whether the container has to be restarted.")
-    startup_probe: Probe | None = Field(None, description="Whether the container has started; the other probes wait for it.")
-    security_context: SecurityContext | None = Field(None, description="Tightening of the container's security.")
+    resource_request: ResourceRequest = Field(description="CPU, memory and GPUs of the container: guaranteed, and not exceeded.")
+    readiness_probe: Probe | None = Field(
+        None, description="Asks whether the container may get requests now; as long as it fails, none are sent."
+    )
+    liveness_probe: Probe | None = Field(None, description="Asks whether the container still works; it is restarted when this fails.")
+    startup_probe: Probe | None = Field(None, description="Asks whether the container has started; the other probes wait for it.")
+    security_context: SecurityContext | None = Field(
+        None, description="Tightening of the container's security; Pod Security restricted holds always."
+    )
 
 
 PRIMARY = "(self.size() == 1 || (has(c.primary) && c.primary))"

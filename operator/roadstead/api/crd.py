@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import sys
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -107,7 +107,7 @@ DEFINITIONS = (
         Platform,
         "platforms",
         "rsp",
-        (READY, AGE),
+        (READY, AGE, ("Message", "string", '.status.conditions[?(@.type=="Ready")].message', 0)),
         scope="Cluster",
         rules=(cel("self.metadata.name == 'default'", "metadata.name must be default: there is one Platform in a cluster"),),
     ),
@@ -121,8 +121,11 @@ class NoStructuralFormError(Exception):
 def structural(node: Json, definitions: Json) -> Json:
     """A structural schema from one node of pydantic's JSON schema."""
     if "$ref" in node:
-        target = copy.deepcopy(definitions[node["$ref"].rsplit("/", 1)[1]])
-        node = {**target, **{name: value for name, value in node.items() if name != "$ref"}}
+        name = node["$ref"].rsplit("/", 1)[1]
+        if name not in definitions:
+            raise NoStructuralFormError(f"{name} contains itself, which has no structural form")
+        node = {**copy.deepcopy(definitions[name]), **{key: value for key, value in node.items() if key != "$ref"}}
+        definitions = {key: value for key, value in definitions.items() if key != name}
     node = _without_union(dict(node), definitions)
     for unsupported in ("allOf", "oneOf", "patternProperties", "prefixItems"):
         if unsupported in node:
@@ -243,12 +246,18 @@ def documents() -> dict[str, str]:
     }
 
 
-def main(targets: Iterable[str]) -> None:
-    """Write the CRDs into each of the folders."""
-    for target in targets:
-        Path(target).mkdir(parents=True, exist_ok=True)
-        for name, text in documents().items():
-            (Path(target) / name).write_text(text)
+def main(targets: Sequence[str]) -> None:
+    """Write the CRDs into each of the folders, and remove those that an earlier version wrote there and this one doesn't know."""
+    if not targets:
+        raise SystemExit("usage: python -m roadstead.api.crd FOLDER...")
+    made = documents()
+    for folder in map(Path, targets):
+        folder.mkdir(parents=True, exist_ok=True)
+        for stale in folder.glob(f"{GROUP}_*.yaml"):
+            if stale.name not in made:
+                stale.unlink()
+        for name, text in made.items():
+            (folder / name).write_text(text)
 
 
 if __name__ == "__main__":

@@ -189,7 +189,7 @@ class Placement(Model):
 class Gateway(Model):
     """The gateway in front of the endpoints."""
 
-    url: Annotated[str, text(r"^https?://[^/\s]+$", "must be a URL without a path, for example https://ai.example.com", 2048)] | None = (
+    url: Annotated[str, text("^https?://[!-.0-~]+$", "must be a URL without a path, for example https://ai.example.com", 2048)] | None = (
         Field(None, description="Public URL, without a path, for example https://ai.example.com.")
     )
     scaler_address: Annotated[

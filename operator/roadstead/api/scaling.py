@@ -20,7 +20,7 @@ class ScalingMetric(StrEnum):
 
 
 class Policy(Model):
-    """One scaling policy."""
+    """One metric, its target, and the range of the replica count."""
 
     model_config = ruled(
         cel(
@@ -37,7 +37,9 @@ class Policy(Model):
     target: Annotated[float, Field(gt=0, le=1_000_000_000)] = Field(
         description="Value per replica that scaling aims at; for cpuAverageUtilization a percentage of the CPU requested."
     )
-    min_count: Annotated[int, Field(ge=0, le=1000)] = Field(description="Fewest replicas; 0 only with httpRequestsConcurrency.")
+    min_count: Annotated[int, Field(ge=0, le=1000)] = Field(
+        description="Fewest replicas; 0 (no pods while there are no requests) only with httpRequestsConcurrency."
+    )
     max_count: Annotated[int, Field(ge=1, le=1000)] = Field(description="Most replicas; the same in all policies.")
     priority: int | None = Field(None, description="Order among the policies, for people; all policies are always in force.")
 
@@ -84,5 +86,9 @@ class Autoscaling(Model):
         )
     )
 
-    enabled: bool | None = Field(None, description="True puts the policies in force (absent: false).")
-    policies: Policies | None = Field(None, description="One policy for each metric; the one that asks for most replicas wins.")
+    enabled: bool | None = Field(None, description="True puts the policies in force, and replicaCount must then be absent (absent: false).")
+    policies: Policies | None = Field(
+        None,
+        description="What to scale by: at most one policy for each metric, of which the one that asks for most replicas wins. "
+        "All must have the same minCount and maxCount; beside httpRequestsConcurrency with minCount 0 the others may have minCount 0 or 1.",
+    )

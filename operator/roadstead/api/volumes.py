@@ -42,7 +42,12 @@ class Volume(Model):
         cel(
             "[has(self.persistentVolumeClaim), has(self.configMap), has(self.secret), has(self.emptyDir)].filter(x, x).size() == 1",
             expression="'volume ' + self.name + ' needs exactly one of persistentVolumeClaim, configMap, secret and emptyDir'",
-        )
+        ),
+        cel(
+            "!self.name.startsWith('roadstead-')",
+            "names that begin with roadstead- are those of the operator's own volumes; choose another",
+            path=".name",
+        ),
     )
 
     name: Label = Field(description="Name that volumeMounts refer to.")

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from roadstead.api.artifact import InlineArtifact
-from roadstead.api.base import DisplayName, Labels, Lenient, Losable, Model, NamedRef, ObjectName, Resource, Time, cel, keyed, ruled
+from roadstead.api.base import DisplayName, Labels, Lenient, Losable, Model, NamedRef, ObjectName, Resource, Time, cel, keyed, ruled, rules
 from roadstead.api.conditions import State, Status
 from roadstead.api.placement import Tolerations, TopologySpreadConstraints
 from roadstead.api.scaling import Autoscaling
@@ -38,7 +38,9 @@ class Runtime(Model):
     replica_count: Annotated[int, Field(ge=1, le=1000)] | None = Field(
         None, description="Number of replicas without autoscaling (absent: 1). To run none, set spec.suspend."
     )
-    autoscaling: Autoscaling | None = Field(None, description="Scaling by metrics instead of a fixed count.")
+    autoscaling: Autoscaling | None = Field(
+        None, description="Scaling by metrics, between the minCount and maxCount of the policies, instead of a fixed replicaCount."
+    )
     resources: Annotated[tuple[ResourceBundleRef, ...], Field(max_length=1)] | None = Field(
         None, description="A resource bundle that replaces the primary container's resourceRequest."
     )
@@ -47,12 +49,14 @@ class Runtime(Model):
 class PodTemplate(Model):
     """The closed list of pod settings that a Workload may make. The Platform can forbid each."""
 
-    service_account_name: ObjectName | None = Field(None, description="ServiceAccount of the pods; no token is mounted.")
-    image_pull_secrets: Annotated[tuple[NamedRef, ...], Field(max_length=16, json_schema_extra=keyed("name"))] | None = Field(
-        None, description="Secrets to pull images with."
+    service_account_name: ObjectName | None = Field(
+        None, description="ServiceAccount of the pods (absent: default); its token is not mounted."
     )
-    runtime_class_name: ObjectName | None = Field(None, description="RuntimeClass of the pods.")
-    node_selector: Labels | None = Field(None, description="Labels that a node must have.")
+    image_pull_secrets: Annotated[tuple[NamedRef, ...], Field(max_length=16, json_schema_extra=keyed("name"))] | None = Field(
+        None, description="Secrets (of type kubernetes.io/dockerconfigjson) to pull images with."
+    )
+    runtime_class_name: ObjectName | None = Field(None, description="RuntimeClass of the pods (absent: the GPU type's, if it has one).")
+    node_selector: Labels | None = Field(None, description="Labels that a node must have to run the pods.")
     tolerations: Tolerations | None = Field(None, description="Taints that the pods tolerate.")
     topology_spread_constraints: TopologySpreadConstraints | None = Field(
         None, description="How the pods spread (absent: over nodes, where possible)."
@@ -86,13 +90,21 @@ class WorkloadSpec(Model):
     )
 
     display_name: DisplayName | None = Field(None, description="Name shown to people.")
-    artifact_ref: NamedRef | None = Field(None, description="The Artifact to run.")
-    artifact: InlineArtifact | None = Field(None, description="The Artifact written inline; it becomes an Artifact of the Workload's name.")
-    runtime: Runtime | None = Field(None, description="Replicas, scaling and resources.")
+    artifact_ref: NamedRef | None = Field(None, description="The Artifact to run; either this or artifact is required.")
+    artifact: InlineArtifact | None = Field(
+        None, description="The Artifact written inline, in place of artifactRef; it becomes an Artifact of the Workload's name."
+    )
+    runtime: Runtime | None = Field(None, description="How many replicas, how they scale, and with what resources.")
     suspend: bool | None = Field(None, description="True stops the Workload: no pods. False starts it again.")
     deleted: bool | None = Field(None, description="True deletes it softly: no pods, purged after the retention time; false restores it.")
-    restarted_at: datetime | None = Field(None, description="A new time rolls the pods.")
-    template: PodTemplate | None = Field(None, description="Settings of the pods.")
+    restarted_at: (
+        Annotated[
+            datetime,
+            Field(json_schema_extra=rules(cel("self.getFullYear() >= 2000", "must be a time such as 2026-11-25T12:00:00Z"))),
+        ]
+        | None
+    ) = Field(None, description="A time, for example 2026-11-25T12:00:00Z; a new one replaces the pods one after another.")
+    template: PodTemplate | None = Field(None, description="Settings of the pods: a closed list, of which the Platform can forbid each.")
 
 
 class ArtifactInUse(Lenient):

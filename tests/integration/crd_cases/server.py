@@ -13,9 +13,13 @@ from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 import yaml
+from pydantic import BaseModel
+
+from roadstead.api.crd import DEFINITIONS
 
 Body = dict[str, Any]
-PLURALS = {"Artifact": "artifacts", "Workload": "workloads", "Deployment": "deployments", "Platform": "platforms"}
+MODELS: dict[str, type[BaseModel]] = {kind.model.__name__: kind.model for kind in DEFINITIONS}
+PLURALS = {kind.model.__name__: kind.plural for kind in DEFINITIONS}
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
 
-from hack.cluster.control import ControlCluster
-from roadstead.api.crd import DEFINITIONS
 from tests.integration.crd_cases.objects import VARIANTS, Body, Node, change, full, load, nodes, root_schema, schema_paths
-from tests.integration.crd_cases.server import Server, Verdict
-
-MODELS = {kind.model.__name__: kind.model for kind in DEFINITIONS}
+from tests.integration.crd_cases.server import MODELS, Server, Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,18 +19,20 @@ class Instance:
 
     @property
     def text(self) -> str:
-        return str(self.rule.get("message") or self.rule["messageExpression"])
+        found: str = self.rule.get("message") or self.rule["messageExpression"]
+        return found
 
     @property
     def entries(self) -> list[Body]:
         """The table's entries about this rule."""
-        return [entry for entry in load("rules.yaml") if entry["rule"] in self.text]
+        found: list[Body] = [entry for entry in load("rules.yaml") if entry["rule"] in self.text]
+        return found
 
     @property
     def field(self) -> str:
         """Where the API server says the message belongs."""
-        place = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in self.node.steps) + self.rule.get("fieldPath", "")
-        return place.removeprefix(".")
+        place = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in self.node.steps)
+        return (place + str(self.rule.get("fieldPath", ""))).removeprefix(".")
 
     def __str__(self) -> str:
         return f"{self.node}: {self.text[:40]}"
@@ -44,14 +41,6 @@ class Instance:
 INSTANCES = [
     Instance(node, rule) for variant in VARIANTS for node in nodes(variant) for rule in node.schema.get("x-kubernetes-validations", ())
 ]
-
-
-@pytest.fixture(scope="module")
-def server(cluster: ControlCluster) -> Iterator[Server]:
-    cluster.kubectl("create", "namespace", "crd-rules")
-    connection = Server(cluster.kubeconfig, "crd-rules")
-    yield connection
-    connection.close()
 
 
 def test_the_full_objects_have_every_place_that_has_a_rule() -> None:
@@ -88,9 +77,8 @@ def test_rule(server: Server, instance: Instance) -> None:
     for entry in instance.entries:
         for example in entry["accepted"]:
             verdict = judged(server, instance, entry, example)
-            said = [message for _, message in verdict.causes if entry.get("says", entry["rule"]) in message]
-            assert not said, f"{example} is refused: {verdict}"
-            # Another rule may still refuse it: a container may mount what the Workload lacks, a name may have to be a longer one.
+            # One thing may stand in the way: an inline artifact that mounts a volume which the Workload doesn't have under that name.
+            assert verdict.accepted or all("mounts a volume" in message for _, message in verdict.causes), f"{example}: {verdict}"
             if verdict.accepted:
                 MODELS[verdict.body["kind"]].model_validate(verdict.body)
         for example in entry["refused"]:
@@ -100,18 +88,10 @@ def test_rule(server: Server, instance: Instance) -> None:
             assert any(_same_place(field, instance.field) for field in found), f"{example} at {instance.field}: {verdict}"
 
 
-def test_most_accepted_examples_are_accepted_as_a_whole(server: Server) -> None:
-    """The rule tests only look for their own message; here is what else refuses their good examples, which must be little."""
-    refused = set()
-    for instance in INSTANCES:
-        for entry in instance.entries:
-            for example in entry["accepted"]:
-                verdict = judged(server, instance, entry, example)
-                if not verdict.accepted:
-                    refused.add(f"{instance.node}: {example}: {verdict}")
-    assert refused == set()
-
-
 def _same_place(said: str, place: str) -> bool:
-    """A key with dots is shown in brackets by the API server, and the root as <nil>."""
-    return said == place or (place == "" and said in ("", "<nil>")) or said.replace("[", ".").replace("]", "") == place.replace("[", ".").replace("]", "")
+    """The API server shows a key with dots in brackets, and the root as <nil>."""
+    return (said == "<nil>" and place == "") or _plain(said) == _plain(place)
+
+
+def _plain(path: str) -> str:
+    return path.replace("[", ".").replace("]", "")
