@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import json
 import os
 import shutil
 import subprocess
@@ -144,11 +145,24 @@ def ensure(sets: tuple[ToolSet, ...]) -> None:
         progress.done()
 
 
+def module_folder(tools: ToolSet, module: str) -> Path:
+    """Where the sources of a module that the set is built from lie; fetched if they are not there (any more)."""
+    command = [_go(), "mod", "download", "-json", module]
+    done = subprocess.run(command, cwd=tools.module, env=_environment(), capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise ClusterError(f"{module} can't be fetched: {done.stderr.strip() or done.stdout.strip()}")
+    return Path(json.loads(done.stdout)["Dir"])
+
+
+def _environment() -> dict[str, str]:
+    return {**os.environ, "GOTOOLCHAIN": "local", "CGO_ENABLED": "0", "GOFLAGS": "-mod=readonly"}
+
+
 def _build(tools: ToolSet, go: str, build_cache: Path, progress: Progress) -> None:
     final = tools.directory
     partial = final.with_name(final.name + ".partial")
     partial.mkdir(parents=True, exist_ok=True)
-    environment = {**os.environ, "GOTOOLCHAIN": "local", "CGO_ENABLED": "0", "GOCACHE": str(build_cache), "GOFLAGS": "-mod=readonly"}
+    environment = {**_environment(), "GOCACHE": str(build_cache)}
     progress.step(f"{tools.name}: downloading sources", tools.download_seconds)
     _run([go, "mod", "download"], tools.module, environment, attempts=3)
     for binary in tools.binaries:

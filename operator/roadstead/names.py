@@ -26,6 +26,9 @@ DELETED_ANNOTATION: Final = f"{GROUP}/deleted-at"
 """When the operator first saw ``spec.deleted``; the retention time counts from it."""
 RESTARTED_ANNOTATION: Final = f"{GROUP}/restarted-at"
 
+PAUSED_ANNOTATION: Final = "autoscaling.keda.sh/paused-replicas"
+"""KEDA's: on a ScaledObject, holds its target at that count (KEDA docs, "Pausing autoscaling")."""
+
 FIELD_MANAGER: Final = "roadstead"
 BOOKKEEPING_MANAGER: Final = "roadstead-bookkeeping"
 """Writes the annotations that belong to the operator on objects that belong to users."""

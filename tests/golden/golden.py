@@ -1,6 +1,7 @@
 """Golden files: for each case under ``cases/`` the exact children under ``expected/``, as readable YAML.
 
-A case holds the custom resources of one Workload, as YAML documents; Platform's spec may be among them.
+A case holds the custom resources of one Workload, as YAML documents; Platform's spec may be among them, and a document of kind Facts:
+``kedaPresent`` (true if absent) and ``proven`` (false if absent: the pods have not been ready for a cooldown yet).
 ``ROADSTEAD_UPDATE_GOLDEN=1`` writes the expected files anew: read the diff before you commit it.
 """
 
@@ -17,6 +18,7 @@ from roadstead.api.deployment import Deployment
 from roadstead.api.platform import PlatformSpec
 from roadstead.api.workload import Workload
 from roadstead.desired import Desired, Inputs, build
+from roadstead.desired.pods import containers_of, user_template_digest
 from roadstead.errors import Refusal
 
 HERE = Path(__file__).parent
@@ -33,7 +35,8 @@ class Case:
     def inputs(self) -> Inputs:
         by_kind: dict[str, list[Body]] = {}
         for document in self.documents:
-            named = {"namespace": "team", "uid": f"uid-{document['metadata']['name']}", "generation": 1, **document["metadata"]}
+            given = document.get("metadata", {"name": "facts"})
+            named = {"namespace": "team", "uid": f"uid-{given['name']}", "generation": 1, **given}
             by_kind.setdefault(document["kind"], []).append({**document, "metadata": named})
         workload = Workload.model_validate(by_kind["Workload"][0])
         if workload.spec.artifact is not None:
@@ -42,7 +45,15 @@ class Case:
         else:
             artifact = Artifact.model_validate(by_kind["Artifact"][0])
         platform = PlatformSpec.model_validate(by_kind["Platform"][0]["spec"]) if "Platform" in by_kind else PlatformSpec()
-        return Inputs(workload, artifact, platform, tuple(Deployment.model_validate(d) for d in by_kind.get("Deployment", [])))
+        facts = by_kind.get("Facts", [{}])[0]
+        return Inputs(
+            workload,
+            artifact,
+            platform,
+            tuple(Deployment.model_validate(d) for d in by_kind.get("Deployment", [])),
+            keda_present=facts.get("kedaPresent", True),
+            proven=user_template_digest(workload, containers_of(artifact.spec)) if facts.get("proven") else None,
+        )
 
     @property
     def expected(self) -> Path:

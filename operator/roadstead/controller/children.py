@@ -15,21 +15,29 @@ from roadstead.controller.mirrors import Mirrors, Name
 from roadstead.desired import Child, ChildKind, Desired
 from roadstead.errors import Reason, Refusal
 from roadstead.kube.client import ApiClient
-from roadstead.kube.errors import Conflict, Forbidden, Invalid, NotFound
+from roadstead.kube.errors import ApiError, Conflict, Forbidden, Invalid, NotFound, ServerError
 from roadstead.kube.managed_fields import ownership, removal_patch
 from roadstead.names import FIELD_MANAGER, REPLICAS_MANAGER
 from roadstead.observed.views import ChildView
 
 log = logging.getLogger(__name__)
 Body = dict[str, Any]
+SCALERS = (ChildKind.HORIZONTAL_POD_AUTOSCALER, ChildKind.SCALED_OBJECT)
+LEAVING_LOOK_SECONDS = 5.0
+"""A safety net: the mirrors tell when a scaler has gone."""
+PATIENCE_SECONDS = 10.0
+"""After this long, say that the former scaler doesn't go."""
+WEBHOOK_LAG_SECONDS = 10.0
+WEBHOOK_LOOK_SECONDS = 1.0
 
 
 @dataclass(slots=True)
 class Written:
-    """What came of writing the children: a sentence on what waits, what was refused, and whether anything was written."""
+    """What came of writing the children: a sentence on what waits, what was refused, when to look again, and what was written."""
 
     pending: str | None = None
     refusal: Refusal | None = None
+    look_again_seconds: float | None = None
     writes: list[str] = field(default_factory=list)
 
 
@@ -47,17 +55,20 @@ class ChildWriter:
         for kind, child in desired.children.items():
             if child is None:
                 await self._remove(kind, name, memory, workload, written)
+        former = self._former_scaler(name, workload, desired, memory)
         for child in desired.children.values():
-            if child is not None:
+            if child is not None and not (former and child.kind in SCALERS):
                 try:
                     await self._bring(child, name, workload, desired, memory, written, immediate=immediate)
-                except (Invalid, Forbidden) as refused:
-                    written.refusal = Refusal(
-                        Reason.REFUSED_BY_API, f"The API server refuses {CHILDREN[child.kind].kind} {child.name}: {refused.message}"
-                    )
+                except ApiError as error:
+                    _answered(child, error, memory, written)
                 except Refusal as refused:
                     written.refusal = refused
-        await self._set_replicas(name, desired, memory, written)
+        if former and desired.replicas.count != 0:
+            self._await_former(former, memory, written)
+        else:
+            memory.leaving_since = None
+            await self._set_replicas(name, desired, memory, written)
         return written
 
     async def _bring(
@@ -75,6 +86,9 @@ class ChildWriter:
         )
         match decision.action:
             case Action.NOTHING:
+                return
+            case Action.LEAVING:
+                written.look_again_seconds = LEAVING_LOOK_SECONDS
                 return
             case Action.WAIT:
                 written.pending = decision.why[0].upper() + decision.why[1:]
@@ -107,6 +121,8 @@ class ChildWriter:
             memory.sent.pop(child.kind, None)
             raise
         self._remember(child, answer, live, memory)
+        if child.kind is ChildKind.DEPLOYMENT:
+            memory.stirred_at = time.monotonic()
         written.writes.append(f"apply {CHILDREN[child.kind].kind}")
 
     def _remember(self, child: Child, answer: Body, before: ChildView | None, memory: Memory) -> None:
@@ -150,11 +166,40 @@ class ChildWriter:
     async def _remove(self, kind: ChildKind, name: Name, memory: Memory, workload: Workload, written: Written) -> None:
         live = self._mirrors.child(kind, name)
         memory.applied.pop(kind, None)
-        if live is None or live.owner_uid != workload.metadata.uid:
+        if live is None or live.owner_uid != workload.metadata.uid or live.leaving:
             return
         log.info("%s %s/%s is deleted: it is not wanted any more", CHILDREN[kind].kind, *name)
         await self._client.delete(CHILDREN[kind], *name, uid=live.uid)
+        memory.sent.pop(kind, None)
+        if kind is ChildKind.HORIZONTAL_POD_AUTOSCALER:
+            memory.stirred_at = time.monotonic()
         written.writes.append(f"delete {CHILDREN[kind].kind}")
+
+    def _former_scaler(self, name: Name, workload: Workload, desired: Desired, memory: Memory) -> str | None:
+        """A scaler that must not be any more and still is: until it has gone, no other comes, and nobody else sets the count.
+
+        A ScaledObject goes when KEDA lets it go, and the HPA that KEDA made for it a moment later. One that was just written and that
+        the mirror doesn't show yet counts as there.
+        """
+        for kind in SCALERS:
+            if desired.children.get(kind) is not None:
+                continue
+            live = self._mirrors.child(kind, name)
+            if live is not None and live.owner_uid == workload.metadata.uid:
+                return f"{CHILDREN[kind].kind} {name[1]}"
+            if live is None and memory.awaits_echo(kind, live, time.monotonic()):
+                return f"{CHILDREN[kind].kind} {name[1]}"
+        if desired.children.get(ChildKind.SCALED_OBJECT) is None and (kedas := self._mirrors.kedas_hpa(name)) is not None:
+            return f"KEDA's HorizontalPodAutoscaler {kedas.of_keda}"
+        return None
+
+    def _await_former(self, former: str, memory: Memory, written: Written) -> None:
+        """Look again; if it takes long, say what for."""
+        now = time.monotonic()
+        memory.leaving_since = now if memory.leaving_since is None else memory.leaving_since
+        written.look_again_seconds = LEAVING_LOOK_SECONDS
+        if now - memory.leaving_since > PATIENCE_SECONDS:
+            written.pending = f"The change of scaling waits for {former} to be gone; check that KEDA's operator is running"
 
     async def _set_replicas(self, name: Name, desired: Desired, memory: Memory, written: Written) -> None:
         """Apply the one field ``spec.replicas`` under its own manager, while it is the operator's to set."""
@@ -186,6 +231,26 @@ class ChildWriter:
         await self._client.apply(
             CHILDREN[ChildKind.DEPLOYMENT], namespace, {**body, "spec": {"replicas": count}}, field_manager=REPLICAS_MANAGER
         )
+
+
+def _answered(child: Child, error: ApiError, memory: Memory, written: Written) -> None:
+    """What an error of a write means: a refusal to be told, something that passes, or (raised) a matter of the queue's back-off.
+
+    KEDA's webhooks look up the Deployment and its HPAs in caches: they answer 404 for a Deployment just made and "already managed by the
+    hpa" for an HPA just deleted (keda apis/keda/v1alpha1/scaledobject_webhook.go). A 404 may also be KEDA's own leaving, of which the
+    mirror will tell. And where webhooks that don't answer refuse everything, a Workload can be stopped all the same.
+    """
+    resource = CHILDREN[child.kind]
+    if child.kind is ChildKind.SCALED_OBJECT:
+        if isinstance(error, ServerError):
+            written.pending = f"ScaledObject {child.name} can't be written: {error.message}"
+        lags = isinstance(error, Forbidden) and time.monotonic() - memory.stirred_at < WEBHOOK_LAG_SECONDS
+        if lags or isinstance(error, NotFound | ServerError):
+            written.look_again_seconds = WEBHOOK_LOOK_SECONDS
+            return
+    if not isinstance(error, Invalid | Forbidden):
+        raise error
+    written.refusal = Refusal(Reason.REFUSED_BY_API, f"The API server refuses {resource.kind} {child.name}: {error.message}")
 
 
 def _namespace(child: Child) -> str:

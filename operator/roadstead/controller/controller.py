@@ -44,7 +44,7 @@ class Controller:
     def __init__(self, client: ApiClient, recorder: Recorder) -> None:
         self.queue: WorkQueue[Key] = WorkQueue()
         self.objects = Objects(self.queue.add)
-        self.mirrors = Mirrors(client, self._changed, self._doubt)
+        self.mirrors = Mirrors(client, self._changed, self._doubt, self._keda_came)
         self._client = client
         drafts = Drafts(self.objects, self._has_children, self.queue.add)
         retention = Retention(client)
@@ -109,6 +109,10 @@ class Controller:
 
     def _has_children(self, key: Key) -> bool:
         return self.mirrors.deployment((key.namespace, key.name)) is not None
+
+    def _keda_came(self) -> None:
+        for key in self._workloads.take_those_without_keda():
+            self.queue.add(key, low=True)
 
     def _doubt(self, key: Key) -> None:
         self._workloads.doubt(key)

@@ -21,6 +21,8 @@ class Action(Enum):
     """Only platform, importance or operator changed the pod template, and pods run: it waits for the user's next change."""
     TAKEN = auto()
     """An object of that name belongs to somebody else."""
+    LEAVING = auto()
+    """It is being deleted; it can be made anew once it is gone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,8 @@ def decide(
         return Decision(Action.CREATE, "it does not exist")
     if live.owner_uid != owner_uid:
         return Decision(Action.TAKEN, f"an object named {child.name} belongs to another owner")
+    if live.leaving:
+        return Decision(Action.LEAVING, f"the former {child.name} is still being deleted")
     if remembered is not None and live.ours != remembered:
         return Decision(Action.APPLY, "fields of ours were changed or taken by somebody else")
     if live.digest != child.digest:

@@ -11,6 +11,7 @@ from roadstead.kube.resource import (
     HPAS,
     NETWORK_POLICIES,
     PDBS,
+    SCALED_OBJECTS,
     SERVICES,
     Resource,
 )
@@ -28,6 +29,7 @@ CHILDREN = {
     ChildKind.DEPLOYMENT: DEPLOYMENTS,
     ChildKind.SERVICE: SERVICES,
     ChildKind.HORIZONTAL_POD_AUTOSCALER: HPAS,
+    ChildKind.SCALED_OBJECT: SCALED_OBJECTS,
     ChildKind.POD_DISRUPTION_BUDGET: PDBS,
     ChildKind.NETWORK_POLICY: NETWORK_POLICIES,
 }

@@ -36,6 +36,10 @@ class Memory:
     replicas: tuple[int, int, float] | None = None
     said: Mapping[str, Any] | None = None
     said_at: float = 0.0
+    stirred_at: float = float("-inf")
+    """When we last changed what KEDA's webhooks look at, in a cache that may lag: the Deployment, or an HPA taken away."""
+    leaving_since: float | None = None
+    """Since when a scaler that must go is still there."""
 
     def awaits_echo(self, kind: ChildKind, live: ChildView | None, now: float) -> bool:
         """Whether the mirror still shows what was there before our own write."""

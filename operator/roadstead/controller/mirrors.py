@@ -9,23 +9,27 @@ from typing import Any
 
 from roadstead.controller.kinds import CHILDREN, Key, Kind
 from roadstead.desired import ChildKind
+from roadstead.desired.scaled_object import hpa_name
 from roadstead.kube.client import ApiClient
 from roadstead.kube.managed_fields import ownership
 from roadstead.kube.reflector import Reflector
 from roadstead.kube.resource import NODES, PODS
 from roadstead.names import CHILDREN_SELECTOR, FIELD_MANAGER
-from roadstead.observed.scaler import hpa_view
+from roadstead.observed.scaler import HpaView, hpa_view, scaled_object_view
 from roadstead.observed.views import ChildView, DeploymentView, NodeView, PodView, child_view, deployment_view, node_view, pod_view
 
 Body = dict[str, Any]
 Name = tuple[str, str]
 """Namespace and name."""
+KEDA_LOOK_SECONDS = 10.0
+"""How often to look whether KEDA has come, while it isn't there."""
 
 VIEWS: dict[ChildKind, Callable[[Body, str, tuple[str, ...]], ChildView]] = {
     ChildKind.ARTIFACT: child_view,
     ChildKind.DEPLOYMENT: deployment_view,
     ChildKind.SERVICE: child_view,
     ChildKind.HORIZONTAL_POD_AUTOSCALER: hpa_view,
+    ChildKind.SCALED_OBJECT: scaled_object_view,
     ChildKind.POD_DISRUPTION_BUDGET: child_view,
     ChildKind.NETWORK_POLICY: child_view,
 }
@@ -35,14 +39,27 @@ class Mirrors:
     """One reflector a kind. ``notify`` is called with the Workload that a changed child or pod belongs to.
 
     ``doubt`` is called as well when a child has gone: perhaps its owner has, unseen, and the child must not come back.
+    ``keda_came`` is called when ScaledObjects become known to the cluster. When they cease to be, each one's Workload hears that its
+    child has gone.
     """
 
-    def __init__(self, client: ApiClient, notify: Callable[[Key], None], doubt: Callable[[Key], None]) -> None:
+    def __init__(
+        self, client: ApiClient, notify: Callable[[Key], None], doubt: Callable[[Key], None], keda_came: Callable[[], None]
+    ) -> None:
         self._notify = notify
         self._doubt = doubt
         self._pods_of: defaultdict[Name, dict[str, PodView]] = defaultdict(dict)
         self._children = {
-            kind: Reflector(client, CHILDREN[kind], project=_projection(kind), notify=self._child_changed, label_selector=CHILDREN_SELECTOR)
+            kind: Reflector(
+                client,
+                CHILDREN[kind],
+                project=_projection(kind),
+                notify=self._child_changed,
+                label_selector=CHILDREN_SELECTOR,
+                optional=kind is ChildKind.SCALED_OBJECT,
+                on_presence=(lambda present: keda_came() if present else None) if kind is ChildKind.SCALED_OBJECT else None,
+                absent_seconds=KEDA_LOOK_SECONDS,
+            )
             for kind in ChildKind
         }
         self._pods = Reflector(client, PODS, project=pod_view, notify=self._pod_changed, label_selector=CHILDREN_SELECTOR)
@@ -64,6 +81,16 @@ class Mirrors:
         """The mirrored child of a Workload of that name."""
         return self._children[kind].items.get(name)
 
+    @property
+    def keda_present(self) -> bool:
+        """Whether the cluster knows ScaledObjects."""
+        return self._children[ChildKind.SCALED_OBJECT].present
+
+    def kedas_hpa(self, name: Name) -> HpaView | None:
+        """The HPA that KEDA made for the ScaledObject of a Workload of that name; it bears the labels of the ScaledObject."""
+        found = self.child(ChildKind.HORIZONTAL_POD_AUTOSCALER, (name[0], hpa_name(name[1])))
+        return found if isinstance(found, HpaView) and found.of_keda == name[1] else None
+
     def deployment(self, name: Name) -> DeploymentView | None:
         """The mirrored apps/v1 Deployment."""
         found = self._children[ChildKind.DEPLOYMENT].items.get(name)
@@ -78,6 +105,10 @@ class Mirrors:
         return tuple(self._nodes.items.values())
 
     def _child_changed(self, name: Name, old: ChildView | None, new: ChildView | None) -> None:
+        seen = new or old
+        if isinstance(seen, HpaView) and seen.of_keda is not None:
+            self._notify(Key(Kind.WORKLOAD, name[0], seen.of_keda))
+            return
         key = Key(Kind.WORKLOAD, *name)
         if new is None:
             self._doubt(key)

@@ -25,13 +25,14 @@ from roadstead.controller.retention import Kept, Retention
 from roadstead.controller.said import Announcer
 from roadstead.desired import ChildKind, Desired, Inputs, build
 from roadstead.desired.artifact import inline_spec
+from roadstead.desired.autoscaler import scales_on_http
 from roadstead.desired.content import content_digest
 from roadstead.errors import Reason, Refusal
 from roadstead.kube.client import ApiClient
 from roadstead.kube.errors import NotFound
 from roadstead.observed import Observed, Outcome, observe
 from roadstead.observed.conditions import timestamp
-from roadstead.observed.scaler import HpaView, ScalerView
+from roadstead.observed.scaler import HpaView, ScaledObjectView, ScalerView, rested_template, scaled_object_scaler
 
 log = logging.getLogger(__name__)
 REFUSED_AGAIN_SECONDS = 60.0
@@ -61,11 +62,17 @@ class WorkloadReconciler:
         self._children = ChildWriter(client, mirrors)
         self._memories: dict[Key, Memory] = {}
         self._doubted: set[Key] = set()
+        self._without_keda: set[Key] = set()
 
     def doubt(self, key: Key) -> None:
         """A child of this Workload has gone: before it is made again, ask whether the Workload itself is still there."""
         if self._objects.get(key) is not None:
             self._doubted.add(key)
+
+    def take_those_without_keda(self) -> set[Key]:
+        """The Workloads that were last found to want KEDA while it wasn't there; called when it has come."""
+        taken, self._without_keda = self._without_keda, set()
+        return taken
 
     async def reconcile(self, key: Key) -> float | None:
         """Bring one Workload about. Returns the seconds after which to look again, if there is a reason to."""
@@ -73,12 +80,13 @@ class WorkloadReconciler:
         if workload is None:
             self._memories.pop(key, None)
             self._doubted.discard(key)
+            self._without_keda.discard(key)
             return None
         if workload.metadata.deletion_timestamp is not None or not await self._still_there(key, workload):
             return None
         previous = self._previous(key, workload)
         memory = self._memories[key]
-        desired, artifact, refusal, written, kept = Desired(), None, None, Written(), Kept()
+        desired, artifact, refusal, written, kept, resting = Desired(), None, None, Written(), Kept(), None
         try:
             platform = self._platform.settings()
             days = platform.retention.deleted_days
@@ -86,7 +94,15 @@ class WorkloadReconciler:
             if kept.purged:
                 return None
             artifact = self._artifact(key, workload)
-            inputs = Inputs(workload, artifact, platform, self._objects.deployments_of(key))
+            proven, resting = rested_template(previous, platform.scaling.cooldown_seconds, datetime.now(UTC))
+            inputs = Inputs(
+                workload,
+                artifact,
+                platform,
+                self._objects.deployments_of(key),
+                keda_present=self._note_keda(key, workload),
+                proven=proven,
+            )
             desired = _built(inputs, previous)
         except Refusal as error:
             refusal = error
@@ -95,8 +111,23 @@ class WorkloadReconciler:
             refusal = written.refusal
         outcome = self._observe(workload, artifact, desired, refusal, written, memory, previous, kept)
         await self._say(key, workload, outcome, memory, previous)
-        again = (outcome.look_again_seconds, kept.look_again_seconds, REFUSED_AGAIN_SECONDS if refusal is not None else None)
+        again = (
+            outcome.look_again_seconds,
+            kept.look_again_seconds,
+            written.look_again_seconds,
+            resting if desired.children.get(ChildKind.SCALED_OBJECT) is not None else None,
+            REFUSED_AGAIN_SECONDS if refusal is not None else None,
+        )
         return min((seconds for seconds in again if seconds is not None), default=None)
+
+    def _note_keda(self, key: Key, workload: Workload) -> bool:
+        """Whether KEDA is there; if not, who wants it is remembered."""
+        present = self._mirrors.keda_present
+        if present or not scales_on_http(workload):
+            self._without_keda.discard(key)
+        else:
+            self._without_keda.add(key)
+        return present
 
     def _previous(self, key: Key, workload: Workload) -> Mapping[str, Any]:
         """The status last written; a re-created Workload of the same name inherits nothing."""
@@ -161,7 +192,7 @@ class WorkloadReconciler:
                 template=deployment.template if deployment else None,
                 user_template=deployment.user_template if deployment else None,
                 wanted=desired.replicas.count,
-                scaler=self._scaler(name, desired),
+                scaler=self._scaler(name, workload, desired),
                 deployment=self._mirrors.deployment(name),
                 pods=self._mirrors.pods(name),
                 pending=written.pending,
@@ -172,7 +203,14 @@ class WorkloadReconciler:
             datetime.now(UTC),
         )
 
-    def _scaler(self, name: tuple[str, str], desired: Desired) -> ScalerView | None:
+    def _scaler(self, name: tuple[str, str], workload: Workload, desired: Desired) -> ScalerView | None:
+        if workload.spec.suspend or workload.spec.deleted:
+            return None
+        if desired.children.get(ChildKind.SCALED_OBJECT) is not None:
+            seen = self._mirrors.child(ChildKind.SCALED_OBJECT, name)
+            return scaled_object_scaler(seen if isinstance(seen, ScaledObjectView) else None)
+        if scales_on_http(workload) and not self._mirrors.keda_present:
+            return ScalerView("ScaledObject", None, missing=True)
         if desired.children.get(ChildKind.HORIZONTAL_POD_AUTOSCALER) is None:
             return None
         live = self._mirrors.child(ChildKind.HORIZONTAL_POD_AUTOSCALER, name)

@@ -1,4 +1,7 @@
-"""The HorizontalPodAutoscaler of a Workload that scales on CPU, and who owns the replica count."""
+"""Who owns the replica count, and the HorizontalPodAutoscaler of a Workload that scales on CPU alone.
+
+``scaled_object`` is its sibling for every Workload with a policy about HTTP.
+"""
 
 from __future__ import annotations
 
@@ -31,15 +34,29 @@ def policies(workload: Workload) -> tuple[Policy, ...]:
     return tuple(runtime.autoscaling.policies or ())
 
 
-def replicas(workload: Workload) -> Replicas:
-    """Who sets the replica count, and to what."""
+def scales_on_http(workload: Workload) -> bool:
+    """Whether it takes KEDA to scale this Workload."""
+    return any(policy.scaling_metric is not ScalingMetric.CPU for policy in policies(workload))
+
+
+def minimum(wanted: tuple[Policy, ...], *, proven: bool) -> int:
+    """The fewest replicas. Beside a policy that scales to zero the others may say 0 or 1, and zero it is.
+
+    Until the user's pod template is ``proven``, at least one: every version shows once that it runs.
+    """
+    fewest = min(policy.min_count for policy in wanted)
+    return fewest if proven else max(1, fewest)
+
+
+def replicas(workload: Workload, *, keda_present: bool, proven: bool) -> Replicas:
+    """Who sets the replica count, and to what. Without KEDA nobody could wake a Workload, so then one replica is the least."""
     if workload.spec.suspend:
         return Replicas(0)
     wanted = policies(workload)
-    if wanted and all(policy.scaling_metric is ScalingMetric.CPU for policy in wanted):
-        return Replicas(None, floor=wanted[0].min_count)
     if wanted:
-        return Replicas(max(1, *(policy.min_count for policy in wanted)))
+        if scales_on_http(workload) and not keda_present:
+            return Replicas(minimum(wanted, proven=False))
+        return Replicas(None, floor=minimum(wanted, proven=proven))
     runtime = workload.spec.runtime
     return Replicas(1 if runtime is None or runtime.replica_count is None else runtime.replica_count)
 
@@ -47,11 +64,10 @@ def replicas(workload: Workload) -> Replicas:
 def build_horizontal_pod_autoscaler(workload: Workload, containers: tuple[Container, ...], platform: PlatformSpec) -> Child | None:
     """An autoscaling/v2 HPA; None unless every policy is about CPU, and None while stopped.
 
-    With sidecars the metric is that of the primary container alone: their use would blur it. Behaviour is written out, so that a
-    cluster's defaults can't change it.
+    With sidecars the metric is that of the primary container alone: their use would blur it.
     """
     wanted = policies(workload)
-    if workload.spec.suspend or not wanted or any(policy.scaling_metric is not ScalingMetric.CPU for policy in wanted):
+    if workload.spec.suspend or not wanted or scales_on_http(workload):
         return None
     policy = wanted[0]
     return child(
@@ -65,28 +81,38 @@ def build_horizontal_pod_autoscaler(workload: Workload, containers: tuple[Contai
                 "minReplicas": policy.min_count,
                 "maxReplicas": policy.max_count,
                 "metrics": [_cpu_metric(policy, containers)],
-                "behavior": {
-                    "scaleUp": {
-                        "stabilizationWindowSeconds": 0,
-                        "selectPolicy": "Max",
-                        "policies": [
-                            {"type": "Percent", "value": 100, "periodSeconds": 15},
-                            {"type": "Pods", "value": 4, "periodSeconds": 15},
-                        ],
-                    },
-                    "scaleDown": {
-                        "stabilizationWindowSeconds": platform.scaling.scale_down_stabilization_seconds,
-                        "selectPolicy": "Max",
-                        "policies": [{"type": "Percent", "value": 100, "periodSeconds": 15}],
-                    },
-                },
+                "behavior": behavior(platform),
             },
         },
     )
 
 
+def behavior(platform: PlatformSpec) -> Body:
+    """How fast an HPA, ours or KEDA's, may go; written out, so that a cluster's defaults can't change it."""
+    return {
+        "scaleUp": {
+            "stabilizationWindowSeconds": 0,
+            "selectPolicy": "Max",
+            "policies": [
+                {"type": "Percent", "value": 100, "periodSeconds": 15},
+                {"type": "Pods", "value": 4, "periodSeconds": 15},
+            ],
+        },
+        "scaleDown": {
+            "stabilizationWindowSeconds": platform.scaling.scale_down_stabilization_seconds,
+            "selectPolicy": "Max",
+            "policies": [{"type": "Percent", "value": 100, "periodSeconds": 15}],
+        },
+    }
+
+
+def utilization(policy: Policy) -> int:
+    """A CPU target in whole percent, as HPAs want it."""
+    return max(1, round(policy.target))
+
+
 def _cpu_metric(policy: Policy, containers: tuple[Container, ...]) -> Body:
-    target = {"type": "Utilization", "averageUtilization": max(1, round(policy.target))}
+    target = {"type": "Utilization", "averageUtilization": utilization(policy)}
     if len(containers) == 1:
         return {"type": "Resource", "resource": {"name": "cpu", "target": target}}
     name = container_names(containers)[primary_index(containers)]

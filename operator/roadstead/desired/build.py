@@ -13,7 +13,9 @@ from roadstead.desired.artifact import build_inline_artifact
 from roadstead.desired.autoscaler import Replicas, build_horizontal_pod_autoscaler, replicas
 from roadstead.desired.child import Child, ChildKind
 from roadstead.desired.disruption import build_disruption_budget, importance
+from roadstead.desired.network_policy import build_network_policy
 from roadstead.desired.pods import PodInputs, build_deployment, containers_of
+from roadstead.desired.scaled_object import build_scaled_object
 from roadstead.desired.service import build_service, internal_url
 
 
@@ -22,6 +24,8 @@ class Inputs:
     """Everything the children of a Workload follow from. ``deployments`` are those that point at it.
 
     ``in_place`` is a latched fact: this version is rolled out by replacing pods in place, since full nodes left no room to surge.
+    ``keda_present`` says whether the cluster knows ScaledObjects; ``proven`` is the user template that was first ready at least one
+    cooldown ago, so that its pods may be taken down to zero.
     """
 
     workload: Workload
@@ -29,6 +33,8 @@ class Inputs:
     platform: PlatformSpec
     deployments: tuple[Deployment, ...] = ()
     in_place: bool = False
+    keda_present: bool = True
+    proven: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,14 +56,18 @@ def build(inputs: Inputs) -> Desired:
     found: dict[ChildKind, Child | None] = {}
     if workload.spec.artifact is not None:
         found[ChildKind.ARTIFACT] = build_inline_artifact(workload)
+    deployment = build_deployment(PodInputs(workload, containers, platform, level, inputs.in_place))
+    facts = {"keda_present": inputs.keda_present, "proven": inputs.proven == deployment.user_template}
     return Desired(
         found
         | {
-            ChildKind.DEPLOYMENT: build_deployment(PodInputs(workload, containers, platform, level, inputs.in_place)),
+            ChildKind.DEPLOYMENT: deployment,
             ChildKind.SERVICE: build_service(workload, containers),
             ChildKind.HORIZONTAL_POD_AUTOSCALER: build_horizontal_pod_autoscaler(workload, containers, platform),
+            ChildKind.SCALED_OBJECT: build_scaled_object(workload, containers, platform, **facts),
             ChildKind.POD_DISRUPTION_BUDGET: build_disruption_budget(workload, level),
+            ChildKind.NETWORK_POLICY: build_network_policy(workload, platform),
         },
-        replicas(workload),
+        replicas(workload, **facts),
         internal_url(workload, next((c for c in containers if c.primary), containers[0])),
     )

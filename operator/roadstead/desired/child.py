@@ -29,7 +29,9 @@ class ChildKind(StrEnum):
     DEPLOYMENT = "deployment"
     SERVICE = "service"
     HORIZONTAL_POD_AUTOSCALER = "horizontalPodAutoscaler"
+    SCALED_OBJECT = "scaledObject"
     POD_DISRUPTION_BUDGET = "podDisruptionBudget"
+    NETWORK_POLICY = "networkPolicy"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +53,8 @@ def child(kind: ChildKind, body: Body, *, template: str | None = None, user_temp
     """Seal a body: compute its digest and write the digests into its annotations."""
     sealed = digest(body)
     marks = {DESIRED_ANNOTATION: sealed, TEMPLATE_ANNOTATION: template, USER_ANNOTATION: user_template}
-    metadata = {**body["metadata"], "annotations": {name: value for name, value in marks.items() if value is not None}}
+    annotations = {**body["metadata"].get("annotations", {}), **{name: value for name, value in marks.items() if value is not None}}
+    metadata = {**body["metadata"], "annotations": annotations}
     return Child(kind, {**body, "metadata": metadata}, sealed, template, user_template)
 
 

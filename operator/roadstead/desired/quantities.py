@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 
 def cpu(cores: float) -> str:
     """Cores as a quantity in whole millicores, at least 1m: 0.5 -> 500m, 2.0 -> 2."""
@@ -12,3 +14,8 @@ def cpu(cores: float) -> str:
 def memory(amount: int | str) -> str:
     """Bytes, or a quantity as the user wrote it, as a quantity."""
     return str(amount)
+
+
+def plain(number: float) -> str:
+    """A number without exponent or trailing zeros: 10.0 -> 10, 0.5 -> 0.5."""
+    return f"{Decimal(repr(number)).normalize():f}"

@@ -2,46 +2,133 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
 
+from roadstead.names import WORKLOAD_LABEL
 from roadstead.observed.conditions import Condition, Verdict
-from roadstead.observed.views import Body, ChildView, child_view
+from roadstead.observed.views import Body, ChildView, child_view, conditions_of, leaves
 from roadstead.observed.views import Condition as Seen
+
+KEDA_MISSING = (
+    "Scaling on HTTP requests needs KEDA, which this cluster doesn't have; until it is installed (https://keda.sh/docs/latest/deploy), "
+    "the minimum of replicas runs, at least one"
+)
 
 
 @dataclass(frozen=True, slots=True)
 class ScalerView:
-    """The scaler of a Workload: its kind, and its own word on whether it can scale (None: it has not said yet)."""
+    """The scaler of a Workload: its kind, and its own word on whether it can scale (None: it has not said yet).
+
+    With ``missing`` the cluster doesn't know its kind.
+    """
 
     kind: str
     active: Seen | None
+    missing: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class HpaView(ChildView):
-    """A HorizontalPodAutoscaler of ours; ``active`` is its ScalingActive condition."""
+    """A HorizontalPodAutoscaler of ours; ``active`` is its ScalingActive condition.
+
+    ``of_keda`` is the Workload's name where KEDA made it for a ScaledObject of ours, whose labels it bears; None for our own.
+    """
 
     active: Seen | None
+    of_keda: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ScaledObjectView(ChildView):
+    """A ScaledObject of ours, by KEDA's conditions (keda apis/keda/v1alpha1/condition_types.go); absent until KEDA has seen it.
+
+    ``hpa`` is HPAActive: whether the HPA behind it gets its metrics.
+    """
+
+    ready: Seen | None
+    active: Seen | None
+    fallback: Seen | None
+    paused: Seen | None
+    hpa: Seen | None
 
 
 def hpa_view(body: Body, ours: str, foreign: tuple[str, ...]) -> HpaView:
-    """An autoscaling/v2 HPA."""
+    """An autoscaling/v2 HPA. What KEDA's says of itself changes often, and KEDA tells it in the ScaledObject."""
+    metadata = body["metadata"]
     common = child_view(body, ours, foreign)
-    conditions = (body.get("status") or {}).get("conditions") or ()
-    active = next((Seen(c["status"], c.get("reason", ""), c.get("message", "")) for c in conditions if c["type"] == "ScalingActive"), None)
-    return HpaView(common.uid, common.owner_uid, common.digest, common.ours, common.foreign, active)
+    of_keda = next((ref for ref in metadata.get("ownerReferences") or () if ref.get("kind") == "ScaledObject"), None)
+    return HpaView(
+        common.uid,
+        common.owner_uid,
+        common.digest,
+        common.ours,
+        common.foreign,
+        leaving=common.leaving,
+        active=None if of_keda else conditions_of(body).get("ScalingActive"),
+        of_keda=(metadata.get("labels") or {}).get(WORKLOAD_LABEL) if of_keda else None,
+    )
+
+
+def scaled_object_view(body: Body, ours: str, foreign: tuple[str, ...]) -> ScaledObjectView:
+    """A keda.sh/v1alpha1 ScaledObject."""
+    common = child_view(body, ours, foreign)
+    seen = conditions_of(body)
+    return ScaledObjectView(
+        common.uid,
+        common.owner_uid,
+        common.digest,
+        common.ours,
+        common.foreign,
+        leaving=leaves(body),
+        ready=seen.get("Ready"),
+        active=seen.get("Active"),
+        fallback=seen.get("Fallback"),
+        paused=seen.get("Paused"),
+        hpa=seen.get("HPAActive"),
+    )
+
+
+def scaled_object_scaler(view: ScaledObjectView | None) -> ScalerView:
+    """KEDA's word on a ScaledObject: first whether it can ask for demand at all, then whether the HPA behind it gets metrics."""
+    if view is None or view.ready is None:
+        return ScalerView("ScaledObject", None)
+    if view.ready.status == "True" and view.hpa is not None and view.hpa.status == "False":
+        return ScalerView("ScaledObject", view.hpa)
+    return ScalerView("ScaledObject", view.ready)
 
 
 def autoscaler_condition(scaler: ScalerView | None, *, settled: bool) -> Condition | None:
     """AutoscalerReady; absent where no autoscaler is wanted.
 
-    Until pods have run for a while (``settled``) an HPA can't have metrics, and says so as if it were a fault: a normal start must
+    Until pods have run for a while (``settled``) a scaler can't have metrics, and says so as if it were a fault: a normal start must
     not read like a failure.
     """
     if scaler is None:
         return None
+    if scaler.missing:
+        return Condition("AutoscalerReady", Verdict.FALSE, "KedaMissing", KEDA_MISSING)
+    if scaler.active is None and settled and scaler.kind == "ScaledObject":
+        return Condition(
+            "AutoscalerReady", Verdict.FALSE, "KedaSilent", "KEDA has not taken up the ScaledObject; check that KEDA's operator is running"
+        )
     if scaler.active is None or (scaler.active.status != "True" and not settled):
         return Condition("AutoscalerReady", Verdict.UNKNOWN, "Starting", f"The {scaler.kind} has not read its metrics yet")
     if scaler.active.status == "True":
         return Condition("AutoscalerReady", Verdict.TRUE, "Active", "")
     return Condition("AutoscalerReady", Verdict.FALSE, scaler.active.reason or "Inactive", scaler.active.message)
+
+
+def rested_template(previous: Mapping[str, Any], cooldown_seconds: int, now: datetime) -> tuple[str | None, float | None]:
+    """The user template first ready at least one cooldown ago; if one is younger, the seconds left instead.
+
+    Pods must not go at the very moment in which they first were ready: KEDA takes a ScaledObject that has seen no activity to zero as
+    soon as its minimum falls.
+    """
+    proven: Mapping[str, str] | None = previous.get("proven")
+    if not proven:
+        return None, None
+    left = cooldown_seconds - (now - datetime.fromisoformat(proven["since"])).total_seconds()
+    return (None, left) if left > 0 else (proven["template"], None)

@@ -6,13 +6,19 @@ Each ``*_view`` takes the object as the API server sends it and never raises on 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from roadstead.names import DESIRED_ANNOTATION, TEMPLATE_ANNOTATION, USER_ANNOTATION, WORKLOAD_LABEL
 
 Body = Mapping[str, Any]
-GPU_LABELS = ("nvidia.com/gpu.product", "cloud.google.com/gke-accelerator", "karpenter.k8s.aws/instance-gpu-name")
+GPU_LABELS = (
+    "nvidia.com/gpu.product",
+    "cloud.google.com/gke-accelerator",
+    "karpenter.k8s.aws/instance-gpu-name",
+    "eks.amazonaws.com/instance-gpu-name",
+)
+"""Labels whose value names a node's GPU type, the most exact first (docs/gpu.md)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,13 +32,17 @@ class Condition:
 
 @dataclass(frozen=True, slots=True)
 class ChildView:
-    """What every child is compared by. ``ours`` and ``foreign`` say whether somebody else's hand was on it (managedFields)."""
+    """What every child is compared by. ``ours`` and ``foreign`` say whether somebody else's hand was on it (managedFields).
+
+    ``leaving``: it is deleted, and a finalizer keeps it.
+    """
 
     uid: str
     owner_uid: str | None
     digest: str | None
     ours: str
     foreign: tuple[str, ...]
+    leaving: bool = field(default=False, kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,16 +98,16 @@ class PodView:
 
 @dataclass(frozen=True, slots=True)
 class NodeView:
-    """A node's GPU offer: the type its labels name and how many it has, by resource name."""
+    """A node's GPU offer: the labels that name its type, and ``offer``: how many of each extended resource it has, taken or not."""
 
     ready: bool
     labels: Mapping[str, str]
-    gpus: int
+    offer: Mapping[str, int]
 
 
 def child_view(body: Body, ours: str, foreign: tuple[str, ...]) -> ChildView:
     """The common part of any child."""
-    return ChildView(*_common(body), ours, foreign)
+    return ChildView(*_common(body), ours, foreign, leaving=leaves(body))
 
 
 def deployment_view(body: Body, ours: str, foreign: tuple[str, ...]) -> DeploymentView:
@@ -108,6 +118,7 @@ def deployment_view(body: Body, ours: str, foreign: tuple[str, ...]) -> Deployme
         *_common(body),
         ours,
         foreign,
+        leaving=leaves(body),
         template=marks.get(TEMPLATE_ANNOTATION),
         user_template=marks.get(USER_ANNOTATION),
         spec_replicas=spec.get("replicas", 1),
@@ -116,10 +127,7 @@ def deployment_view(body: Body, ours: str, foreign: tuple[str, ...]) -> Deployme
         ready=status.get("readyReplicas", 0),
         updated=status.get("updatedReplicas", 0),
         available=status.get("availableReplicas", 0),
-        conditions={
-            entry["type"]: Condition(entry["status"], entry.get("reason", ""), entry.get("message", ""))
-            for entry in status.get("conditions") or ()
-        },
+        conditions=conditions_of(body),
     )
 
 
@@ -150,12 +158,23 @@ def node_view(body: Body) -> NodeView:
     """A node."""
     status = body.get("status", {})
     conditions = {entry["type"]: entry.get("status") for entry in status.get("conditions") or ()}
-    offer = status.get("allocatable") or {}
+    allocatable = status.get("allocatable") or {}
     return NodeView(
         ready=conditions.get("Ready") == "True",
         labels=dict(body["metadata"].get("labels") or {}),
-        gpus=sum(int(amount) for name, amount in offer.items() if name.startswith("nvidia.com/") and str(amount).isdigit()),
+        offer={name: int(amount) for name, amount in allocatable.items() if "/" in name and str(amount).isdecimal()},
     )
+
+
+def conditions_of(body: Body) -> dict[str, Condition]:
+    """The conditions of an object, by type."""
+    entries: list[Body] = (body.get("status") or {}).get("conditions") or []
+    return {entry["type"]: Condition(entry["status"], entry.get("reason", ""), entry.get("message", "")) for entry in entries}
+
+
+def leaves(body: Body) -> bool:
+    """Whether an object is deleted but still there."""
+    return "deletionTimestamp" in body["metadata"]
 
 
 def _common(body: Body) -> tuple[str, str | None, str | None]:

@@ -19,8 +19,10 @@ from typer.testing import CliRunner
 
 import roadstead
 from hack.cluster.helm import helm
+from roadstead.api.platform import PlatformSpec
 from roadstead.cli.main import app
 from roadstead.desired.disruption import ORDER, priority_class
+from roadstead.observed.views import GPU_LABELS
 from roadstead.settings import Settings
 
 HERE = Path(__file__).parent
@@ -257,6 +259,51 @@ def test_priority_classes_are_those_that_importance_names(defaults: list[Body]) 
     assert sorted(classes, key=lambda name: classes[name]) == ascending
 
 
+# GPUs
+
+
+def test_the_catalogue_is_one_that_a_platform_takes() -> None:
+    spec = PlatformSpec.model_validate(yaml.safe_load((CHART / "values.yaml").read_text())["platform"])
+    names = [entry.gpu_type for entry in spec.gpu_types or ()]
+    labels = [tuple(sorted(alternative.match_labels.items())) for entry in spec.gpu_types or () for alternative in entry.node_labels]
+
+    assert len(names) == len(set(names))
+    assert len(labels) == len(set(labels)), "two types are recognised by the same labels"
+    assert {label for term in labels for label, _ in term if not label.endswith("-memory")} == set(GPU_LABELS)
+
+
+def test_the_guides_table_and_examples_are_true() -> None:
+    guide = (ROOT / "docs" / "gpu.md").read_text()
+    catalogue = PlatformSpec.model_validate(yaml.safe_load((CHART / "values.yaml").read_text())["platform"]).gpu_types or ()
+    examples = [entry for block in re.findall(r"```yaml\n(.*?)```", guide, re.DOTALL) for entry in yaml.safe_load(block)]
+
+    for entry in catalogue:
+        (row,) = [line for line in guide.splitlines() if line.startswith(f"| `{entry.gpu_type}` |")]
+        for alternative in entry.node_labels:
+            assert all(f"`{value}`" in row for value in alternative.match_labels.values()), row
+    assert len(PlatformSpec.model_validate({"gpuTypes": examples}).gpu_types or ()) == 3
+
+
+def test_the_examples_ask_for_types_of_the_catalogue() -> None:
+    known = {entry["gpuType"] for entry in yaml.safe_load((CHART / "values.yaml").read_text())["platform"]["gpuTypes"]}
+    asked = re.findall(r"gpuType: (\S+)", "".join(path.read_text() for path in (ROOT / "examples").rglob("*.yaml")))
+
+    assert asked
+    assert set(asked) <= known
+
+
+# Admission policies
+
+
+def test_admission_policies_can_be_switched_off_one_by_one(defaults: list[Body], full: list[Body]) -> None:
+    def names(bodies: list[Body]) -> set[str]:
+        return {body["metadata"]["name"] for body in bodies if body["kind"].startswith("ValidatingAdmissionPolicy")}
+
+    assert names(defaults) == {"images.roadstead.dev", "deletion.roadstead.dev"}
+    assert names(objects("--set", "admissionPolicies.images=false")) == {"deletion.roadstead.dev"}
+    assert names(full) == set()
+
+
 # Values
 
 
@@ -269,6 +316,7 @@ def test_priority_classes_are_those_that_importance_names(defaults: list[Body]) 
         ("image.digest=latest", "at '/image/digest': 'latest' does not match pattern"),
         ("image.repository=", "at '/image/repository'"),
         ("imgae.tag=v1", "additional properties 'imgae' not allowed"),
+        ("admissionPolicies.images=maybe", "at '/admissionPolicies/images': got string, want boolean"),
         ("platform.gpus=1", "at '/platform': additional properties 'gpus' not allowed"),
         ("priorityClasses.low=none", "at '/priorityClasses/low': got string, want integer"),
         ("metrics.serviceMonitor.interval=often", "at '/metrics/serviceMonitor/interval': 'often' does not match pattern"),

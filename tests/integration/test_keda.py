@@ -1,0 +1,288 @@
+"""ScaledObjects with the real KEDA (operator, adapter, admission webhooks) and an external scaler of the tests' own.
+
+The cluster is this module's own, since in all others there is no KEDA.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import yaml
+
+from hack.cluster import beside
+from hack.cluster.console import ClusterError
+from hack.cluster.control import ControlCluster, control_cluster
+from hack.cluster.keda import Keda, keda
+from roadstead.desired import build
+from roadstead.errors import Refusal
+from tests.build import cpu_autoscaling, raw_artifact, raw_workload
+from tests.clusters import NAMESPACE, add_fake_nodes, apply, get, install_crds, install_rbac, running_operator, wait_for
+from tests.golden.golden import Case, bodies, cases
+from tests.support.sampler import sampling
+from tests.support.scaler import Scaler, external_scaler
+from tests.world import condition, here, patch, quiet, status
+
+pytestmark = pytest.mark.timeout(180)
+COOLDOWN_SECONDS = 3
+Body = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class World:
+    """A cluster where the operator runs and KEDA doesn't yet; its Platform names the tests' scaler."""
+
+    cluster: ControlCluster
+    scaler: Scaler
+
+    def scaled_object(self, namespace: str) -> Body | None:
+        return get(self.cluster, "scaledobjects.keda.sh", "chat", namespace)
+
+    def replicas(self, namespace: str) -> int | None:
+        found = get(self.cluster, "deployments.apps", "chat", namespace)
+        return None if found is None else int(found["spec"]["replicas"])
+
+    def wait_replicas(self, namespace: str, count: int, seconds: float = 30) -> None:
+        wait_for(lambda: self.replicas(namespace) == count, f"{count} replicas", seconds)
+
+    def ready_pods(self, namespace: str) -> int:
+        return int(status(self.cluster, namespace).get("readyReplicas", 0))
+
+
+@pytest.fixture(scope="module")
+def world() -> Iterator[World]:
+    with control_cluster(kwok=True, extra_apiserver_flags=beside.AGGREGATION_FLAGS) as cluster, external_scaler() as scaler:
+        install_crds(cluster)
+        install_rbac(cluster)
+        add_fake_nodes(cluster, 2)
+        settings = {
+            "apiVersion": "roadstead.dev/v1alpha1",
+            "kind": "Platform",
+            "metadata": {"name": "default"},
+            "spec": {
+                "scaling": {"cooldownSeconds": COOLDOWN_SECONDS, "pollingIntervalSeconds": 1, "scaleDownStabilizationSeconds": 0},
+                "gateway": {"scalerAddress": scaler.address},
+            },
+        }
+        cluster.kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", input=json.dumps(settings))
+        kubeconfig = cluster.client_kubeconfig(f"system:serviceaccount:{NAMESPACE}:roadstead-operator")
+        with running_operator(cluster, kubeconfig):
+            yield World(cluster, scaler)
+
+
+@pytest.fixture(scope="module")
+def running_keda(world: World) -> Iterator[Keda]:
+    with keda(world.cluster) as running:
+        yield running
+
+
+@pytest.fixture
+def namespace(world: World) -> Iterator[str]:
+    name = f"t{uuid.uuid4().hex[:8]}"
+    world.cluster.kubectl("create", "namespace", name)
+    yield name
+    world.cluster.kubectl("delete", "workloads.roadstead.dev", "--all", "-n", name, "--wait=false")
+    world.cluster.kubectl("delete", "namespace", name, "--wait=false")
+
+
+def on_http(metric: str = "httpRequestsConcurrency", target: float = 10, low: int = 0, high: int = 4) -> Body:
+    policy = {"scalingMetric": metric, "target": target, "minCount": low, "maxCount": high}
+    return {"autoscaling": {"enabled": True, "policies": [policy]}}
+
+
+def test_keda_absent_then_appearing(world: World, namespace: str, request: pytest.FixtureRequest) -> None:
+    """Without KEDA the pods run and the status says what to install; when it comes, no operator is restarted."""
+    apply(world.cluster, here(namespace, raw_artifact()), here(namespace, raw_workload(runtime=on_http("httpRequestsInFlight", low=2))))
+    wait_for(lambda: world.ready_pods(namespace) == 2, "two ready pods")
+    said = condition(status(world.cluster, namespace), "AutoscalerReady")
+    assert (said["status"], said["reason"]) == ("False", "KedaMissing")
+    assert "needs KEDA" in said["message"]
+    assert get(world.cluster, "hpa", "chat", namespace) is None
+    with sampling(world.cluster, namespace) as sampler:
+        request.getfixturevalue("running_keda")
+        wait_for(lambda: world.scaled_object(namespace), "the ScaledObject", 30)
+        wait_for(lambda: condition(status(world.cluster, namespace), "AutoscalerReady").get("status") == "True", "KEDA's word")
+    assert {sample.wanted for sample in sampler.samples} == {2}, sampler.story()
+
+
+def with_keda(case: Case) -> bool:
+    try:
+        return any(body["kind"] == "ScaledObject" for body in bodies(build(case.inputs())))
+    except Refusal:
+        return False
+
+
+@pytest.mark.usefixtures("running_keda")
+class TestWithKeda:
+    @pytest.mark.parametrize("case", [case for case in cases() if with_keda(case)], ids=lambda case: case.name)
+    def test_the_webhooks_admit_every_golden_scaled_object(self, world: World, namespace: str, case: Case) -> None:
+        """A dry run wouldn't do: KEDA's webhooks skip half of their checks then."""
+        for kind in ("Deployment", "ScaledObject"):
+            body = next(body for body in bodies(build(case.inputs())) if body["kind"] == kind)
+            metadata = {name: value for name, value in body["metadata"].items() if name != "ownerReferences"} | {"namespace": namespace}
+            text = yaml.safe_dump({**body, "metadata": metadata})
+
+            def admitted(text: str = text) -> bool:
+                world.cluster.kubectl("apply", "--server-side", "--warnings-as-errors", "-f", "-", input=text)
+                return True
+
+            wait_for(lambda: _now_or_later(admitted), f"{kind} to be admitted", 5)  # the webhooks' caches lag
+        world.cluster.kubectl("delete", "scaledobjects.keda.sh", "chat", "-n", namespace)
+
+    def test_the_webhooks_are_there(self, world: World, namespace: str) -> None:
+        apply(world.cluster, here(namespace, raw_artifact()), here(namespace, raw_workload(runtime=on_http())))
+        made = wait_for(lambda: world.scaled_object(namespace), "the ScaledObject")
+        second = {**made, "metadata": {"name": "second", "namespace": namespace}}
+        with pytest.raises(ClusterError, match="already managed by the ScaledObject 'chat'"):
+            apply(world.cluster, second)
+
+    def test_proven_then_to_zero_then_woken(self, world: World, namespace: str) -> None:
+        """A new version runs once; one cooldown later it may go; a push brings it back, demand brings more, and then it goes again."""
+        apply(world.cluster, here(namespace, raw_artifact()), here(namespace, raw_workload(runtime=on_http())))
+        made = wait_for(lambda: world.scaled_object(namespace), "the ScaledObject")
+        assert made["spec"]["minReplicaCount"] == 1
+        wait_for(lambda: status(world.cluster, namespace).get("proven"), "the proof")
+        proven = time.monotonic()
+        world.wait_replicas(namespace, 0)
+        assert time.monotonic() - proven >= COOLDOWN_SECONDS - 1.5  # the proof's time is in whole seconds
+        spec = (world.scaled_object(namespace) or {})["spec"]
+        assert (spec["minReplicaCount"], spec["cooldownPeriod"], spec["pollingInterval"]) == (0, COOLDOWN_SECONDS, 1)
+        wait_for(lambda: world.ready_pods(namespace) == 0, "no pods")
+        quiet(world.cluster)
+
+        with sampling(world.cluster, namespace) as sampler:
+            pushed = time.monotonic()
+            world.scaler.demand(namespace, "chat", 25)
+            world.wait_replicas(namespace, 1)
+            woken = next(sample.at for sample in sampler.samples if sample.wanted and sample.at > pushed) - pushed
+            print(f"woken {woken * 1000:.0f} ms after the push")
+            world.wait_replicas(namespace, 3, 60)
+            world.scaler.demand(namespace, "chat", 0)
+            world.wait_replicas(namespace, 0, 60)
+        assert woken < 2
+        assert world.scaler.seen[namespace, "chat"] == {
+            "scalerAddress": world.scaler.address,
+            "workloadId": status(world.cluster, namespace)["id"],
+            "namespace": namespace,
+            "name": "chat",
+            "metric": "httpRequestsConcurrency",
+            "target": "10",
+        }
+
+        # Another version has to show that it runs, although nobody asks for it.
+        apply(world.cluster, here(namespace, raw_artifact(containers=[container("2")])))
+        world.wait_replicas(namespace, 1)
+        wait_for(lambda: world.ready_pods(namespace) == 1, "the new version's pod")
+        world.wait_replicas(namespace, 0)
+
+    def test_nothing_is_written_at_rest(self, world: World, namespace: str) -> None:
+        """KEDA updates what we applied (finalizer, empty structures): that is no drift."""
+        runtime = on_http("httpRequestsInFlight", low=2)
+        runtime["autoscaling"]["policies"].append({"scalingMetric": "cpuAverageUtilization", "target": 50, "minCount": 2, "maxCount": 4})
+        apply(world.cluster, here(namespace, raw_artifact()), here(namespace, raw_workload(runtime=runtime)))
+        wait_for(lambda: world.ready_pods(namespace) == 2, "two ready pods")
+        made = wait_for(lambda: world.scaled_object(namespace), "the ScaledObject")
+        assert len(made["spec"]["triggers"]) == 2
+        quiet(world.cluster)
+        generation = (world.scaled_object(namespace) or {})["metadata"]["generation"]
+        quiet(world.cluster)
+        assert (world.scaled_object(namespace) or {})["metadata"]["generation"] == generation <= 2
+
+    def test_stop_and_start(self, world: World, namespace: str) -> None:
+        """Stopping wins over demand, and starting needs none."""
+        world.scaler.demand(namespace, "chat", 15)
+        apply(world.cluster, here(namespace, raw_artifact()), here(namespace, raw_workload(runtime=on_http(low=1))))
+        world.wait_replicas(namespace, 2, 60)
+        with sampling(world.cluster, namespace) as sampler:
+            patch(world.cluster, "rsw", "chat", namespace, suspend=True)
+            world.wait_replicas(namespace, 0)
+            sampler.phase = "stopped"
+            wait_for(lambda: status(world.cluster, namespace)["state"] == "stopped", "the state")
+            time.sleep(COOLDOWN_SECONDS)
+            kept = world.scaled_object(namespace)
+            assert kept is not None
+            assert kept["metadata"]["annotations"]["autoscaling.keda.sh/paused-replicas"] == "0"
+            sampler.phase = "starting"
+            patch(world.cluster, "rsw", "chat", namespace, suspend=False)
+            world.wait_replicas(namespace, 1)
+            world.wait_replicas(namespace, 2, 60)
+        assert sampler.most("stopped") == 0, sampler.story()
+        world.scaler.demand(namespace, "chat", 0)
+
+    def test_switching_never_blips(self, world: World, namespace: str) -> None:
+        """fixed → HPA → ScaledObject → fixed → stop → start …: never below what both sides ask for, and one owner at most."""
+        world.scaler.demand(namespace, "chat", 25)  # three replicas
+        fixed, cpu, http = {"replicaCount": 3}, cpu_autoscaling(low=2, high=5), on_http("httpRequestsInFlight", low=2)
+        apply(world.cluster, here(namespace, raw_artifact()), here(namespace, raw_workload(runtime=fixed)))
+        wait_for(lambda: world.ready_pods(namespace) == 3, "three ready pods")
+        with sampling(world.cluster, namespace) as sampler:
+
+            def switch(phase: str, runtime: Body, scalers: tuple[str, ...], **more: Any) -> None:
+                sampler.phase = phase
+                apply(world.cluster, here(namespace, raw_workload(runtime=runtime, **more)))
+                wait_for(lambda: sampler.samples[-1].scalers == scalers, f"{phase}: {scalers}")
+                time.sleep(3)
+
+            switch("fixed to HPA", cpu, ("HPA chat",))
+            switch("HPA to ScaledObject", http, ("HPA keda-hpa-chat", "SO chat"))
+            switch("ScaledObject to fixed", fixed, ())
+            switch("fixed to ScaledObject", http, ("HPA keda-hpa-chat", "SO chat"))
+            switch("ScaledObject to HPA", cpu, ("HPA chat",))
+            switch("HPA to fixed", fixed, ())
+            switch("stop", fixed, (), suspend=True)
+            switch("start", fixed, (), suspend=False)
+            wait_for(lambda: sampler.samples[-1].ready == 3, "three ready again")
+            for first, second in (("HPA to ScaledObject", http), ("ScaledObject to HPA", cpu)):
+                switch(f"{first}, quickly", second, ("HPA keda-hpa-chat", "SO chat") if second is http else ("HPA chat",))
+        for phase in {sample.phase for sample in sampler.samples} - {"stop", "start"}:
+            assert sampler.least(phase) == (3, 3), f"{phase}\n{sampler.story()}"
+            assert sampler.most(phase) == 3, f"{phase}\n{sampler.story()}"
+        for sample in sampler.samples:
+            assert sum(scaler.startswith("HPA") for scaler in sample.scalers) <= 1, sampler.story()
+            assert not {"HPA chat", "SO chat"} <= set(sample.scalers), sampler.story()
+        assert sampler.most("stop") == 3
+
+    def test_without_a_running_keda(self, world: World, namespace: str, running_keda: Keda) -> None:
+        """KEDA's kinds are there, KEDA isn't: nothing takes over from a ScaledObject that can't go, but stopping works at once."""
+        runtime = on_http("httpRequestsInFlight", low=2)
+        apply(world.cluster, here(namespace, raw_artifact()), here(namespace, raw_workload(runtime=runtime)))
+        wait_for(lambda: world.ready_pods(namespace) == 2, "two ready pods")
+        wait_for(lambda: get(world.cluster, "hpa", "keda-hpa-chat", namespace), "KEDA's HPA")
+        running_keda.stop("keda-operator", "keda-webhooks")
+        try:
+            apply(world.cluster, here(namespace, raw_workload(runtime={"replicaCount": 4})))
+            wait_for(lambda: "deletionTimestamp" in (world.scaled_object(namespace) or {})["metadata"], "the deletion")
+            pending = wait_for(lambda: _pending(world, namespace), "the word on it", 25)
+            assert "waits for ScaledObject chat to be gone" in pending
+            assert world.replicas(namespace) == 2
+            patch(world.cluster, "rsw", "chat", namespace, suspend=True)
+            world.wait_replicas(namespace, 0)
+            patch(world.cluster, "rsw", "chat", namespace, suspend=False)
+        finally:
+            running_keda.start("keda-operator", "keda-webhooks")
+        world.wait_replicas(namespace, 4)
+        wait_for(lambda: get(world.cluster, "hpa", "keda-hpa-chat", namespace) is None, "the end of KEDA's HPA")
+        wait_for(lambda: not _pending(world, namespace), "the word to be taken back")
+
+
+def _pending(world: World, namespace: str) -> str:
+    said = condition(status(world.cluster, namespace), "UpToDate")
+    return str(said.get("message", "")) if said.get("status") == "False" else ""
+
+
+def _now_or_later(attempt: Any) -> bool:
+    try:
+        return bool(attempt())
+    except ClusterError as error:
+        if "not found" in str(error):
+            return False
+        raise
+
+
+def container(version: str) -> Body:
+    return {"imageUri": f"registry.test/whoami:{version}", "resourceRequest": {"cpu": 0.1, "memory": "64Mi"}}
