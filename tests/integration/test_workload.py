@@ -145,7 +145,7 @@ class TestLife:
 
 def test_converges_when_killed_at_any_moment(cluster: ControlCluster, operator_kubeconfig: Path, namespace: str) -> None:
     """Kill -9 at different moments of a burst of creations; whatever was half-done, the next process finishes it."""
-    apply(cluster, here(namespace, raw_artifact()))
+    apply(cluster, here(namespace, raw_artifact(status="registered")))
     names = [f"chat-{number}" for number in range(5)]
     for number, name in enumerate(names):
         with running_operator(cluster, operator_kubeconfig, ready=number % 2 == 0) as process:
