@@ -67,12 +67,14 @@ def add_fake_nodes(cluster: Cluster, count: int = 1) -> None:
 
 
 @contextmanager
-def running_operator(cluster: Cluster, kubeconfig: Path, *, ready: bool = True, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
+def running_operator(
+    cluster: Cluster, kubeconfig: Path, *, ready: bool = True, metrics_port: int = 0, **environment: str
+) -> Iterator[subprocess.Popen[bytes]]:
     """The operator as a user runs it, but on this machine: same command, the chart's rights. Stopped by SIGTERM at the end."""
     port = free_ports(1)[0]
     log = (cluster.state / f"operator-{port}.log").open("wb")
     command = [sys.executable, "-m", "roadstead", "operator", "--kubeconfig", str(kubeconfig), "--namespace", NAMESPACE]
-    command += ["--health-port", str(port), "--metrics-port", "0"]
+    command += ["--health-port", str(port), "--metrics-port", str(metrics_port)]
     process = subprocess.Popen(
         command, stdout=log, stderr=subprocess.STDOUT, env={**os.environ, "PYTHONPATH": str(ROOT / "operator"), **environment}
     )

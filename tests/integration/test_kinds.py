@@ -131,6 +131,24 @@ class TestPlatform:
         assert pod_uids(cluster, namespace) == pods
         assert condition(status(cluster, namespace), "UpToDate")["status"] == "True"
 
+    def test_network_policies_come_and_go_without_a_restart(self, cluster: ControlCluster, namespace: str, settings: None) -> None:
+        apply(cluster, here(namespace, raw_artifact()), here(namespace, raw_workload()))
+        wait_state(cluster, namespace, "running")
+        pods = pod_uids(cluster, namespace)
+        switch = lambda on: cluster.kubectl(  # noqa: E731
+            "patch", "rsp", "default", "--type=merge", "-p", json.dumps({"spec": {"networkPolicy": {"enabled": on}}})
+        )
+        switch(True)
+        seen = wait_for(lambda: get(cluster, "networkpolicy", "chat", namespace), "the NetworkPolicy")
+        (rule,) = seen["spec"]["ingress"]
+        assert rule["from"] == [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "roadstead-system"}}}]
+        cluster.kubectl("delete", "networkpolicy", "chat", "-n", namespace)
+        again = lambda: (get(cluster, "networkpolicy", "chat", namespace) or seen)["metadata"]["uid"]  # noqa: E731
+        wait_for(lambda: again() != seen["metadata"]["uid"], "it to be made again")
+        switch(False)
+        wait_for(lambda: get(cluster, "networkpolicy", "chat", namespace) is None, "it to go")
+        assert pod_uids(cluster, namespace) == pods
+
     def test_immediate_rolls_the_pods(self, cluster: ControlCluster, namespace: str, settings: None) -> None:
         apply(cluster, here(namespace, raw_artifact()), here(namespace, raw_workload()))
         wait_state(cluster, namespace, "running")

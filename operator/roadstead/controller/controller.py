@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
+from enum import StrEnum
 
 from roadstead.controller.artifacts import ArtifactReconciler
 from roadstead.controller.drafts import Drafts
@@ -18,6 +20,7 @@ from roadstead.controller.retention import Retention
 from roadstead.controller.said import Announcer
 from roadstead.controller.workloads import WorkloadReconciler
 from roadstead.kube.client import ApiClient
+from roadstead.kube.errors import Fenced
 from roadstead.kube.events import Recorder
 from roadstead.kube.queue import WorkQueue
 from roadstead.kube.resource import Resource
@@ -34,6 +37,20 @@ OURS: Mapping[Kind, Resource] = {
 }
 
 
+class Result(StrEnum):
+    """How one reconcile ended, in controller-runtime's words."""
+
+    SUCCESS = "success"
+    REQUEUE_AFTER = "requeue_after"
+    REQUEUE = "requeue"
+    """Leadership was lost meanwhile."""
+    ERROR = "error"
+
+
+Reconciled = Callable[[Kind, Result, float], None]
+"""Told of every reconcile that has ended: of what kind, how, and after how many seconds."""
+
+
 class Controller:
     """Everything that reconciles, without any knowledge of kopf or of processes.
 
@@ -41,11 +58,12 @@ class Controller:
     that every cache is filled; keys gather meanwhile.
     """
 
-    def __init__(self, client: ApiClient, recorder: Recorder) -> None:
+    def __init__(self, client: ApiClient, recorder: Recorder, reconciled: Reconciled = lambda *_: None) -> None:
         self.queue: WorkQueue[Key] = WorkQueue()
         self.objects = Objects(self.queue.add)
         self.mirrors = Mirrors(client, self._changed, self._doubt, self._keda_came)
         self._client = client
+        self._reconciled = reconciled
         drafts = Drafts(self.objects, self._has_children, self.queue.add)
         retention = Retention(client)
         self._platform = PlatformKeeper(client, self.objects)
@@ -64,6 +82,19 @@ class Controller:
 
     async def reconcile(self, key: Key) -> float | None:
         """Reconcile one object; returns the seconds after which to look again."""
+        began = time.perf_counter()
+        result = Result.ERROR
+        try:
+            again = await self._reconcile(key)
+            result = Result.SUCCESS if again is None else Result.REQUEUE_AFTER
+        except (Fenced, asyncio.CancelledError):
+            result = Result.REQUEUE
+            raise
+        finally:
+            self._reconciled(key.kind, result, time.perf_counter() - began)
+        return again
+
+    async def _reconcile(self, key: Key) -> float | None:
         match key.kind:
             case Kind.WORKLOAD:
                 return await self._workloads.reconcile(key)

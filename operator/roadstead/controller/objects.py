@@ -6,7 +6,7 @@ Indexes are kept by reference, so that no event costs more for there being more 
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -30,6 +30,7 @@ class Stored:
     """One object: ``raw`` is its JSON without managedFields.
 
     ``refers`` are the artifact or workloads that it refers to, by name. ``declared`` differs when anything but the status does.
+    ``state`` is a Workload's, empty while it has none.
     """
 
     uid: str
@@ -38,6 +39,7 @@ class Stored:
     declared: tuple[Any, ...]
     lineage: Lineage | None = None
     version: int = 0
+    state: str = ""
 
     def body(self) -> Body:
         body: Body = orjson.loads(self.raw)
@@ -48,6 +50,8 @@ class Objects:
     """The mirror of our own kinds. ``notify`` is called with every key that a change concerns."""
 
     def __init__(self, notify: Callable[[Key], None]) -> None:
+        self.states: Counter[str] = Counter()
+        """Workloads by state, as their status says; those without one yet under the empty name."""
         self._notify = notify
         self._stored: dict[Key, Stored] = {}
         self._referring: defaultdict[Key, set[Key]] = defaultdict(set)
@@ -65,7 +69,9 @@ class Objects:
         old = self._stored.get(key)
         if old is not None and old.raw == raw:
             return
-        stored = Stored(metadata["uid"], raw, _refers(kind, body), _declared(metadata), _lineage(kind, body), _version(metadata))
+        stored = Stored(
+            metadata["uid"], raw, _refers(kind, body), _declared(metadata), _lineage(kind, body), _version(metadata), _state(kind, body)
+        )
         self._stored[key] = stored
         self._reindex(key, old, stored)
         self._tell(key, old, stored)
@@ -125,6 +131,11 @@ class Objects:
                 del self._lineages[old.lineage]
         if new is not None and new.lineage is not None:
             self._lineages[new.lineage].add(key)
+        if key.kind is Kind.WORKLOAD:
+            if old is not None:
+                self.states[old.state] -= 1
+            if new is not None:
+                self.states[new.state] += 1
         before = set(targets(key, old)) if old is not None else set()
         after = set(targets(key, new)) if new is not None else set()
         for gone in before - after:
@@ -188,6 +199,10 @@ def _lineage(kind: Kind, body: Body) -> Lineage | None:
 def _version(metadata: Body) -> int:
     text = (metadata.get("annotations") or {}).get(VERSION_ANNOTATION, "")
     return int(text) if text.isdecimal() else 0
+
+
+def _state(kind: Kind, body: Body) -> str:
+    return str((body.get("status") or {}).get("state") or "") if kind is Kind.WORKLOAD else ""
 
 
 def _declared(metadata: Body) -> tuple[Any, ...]:

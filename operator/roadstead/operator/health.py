@@ -40,15 +40,19 @@ class Health:
     async def readyz(self, _: web.Request) -> web.Response:
         return web.Response(text="ok" if self.filled else "caches are being filled", status=200 if self.filled else 503)
 
+    def routes(self) -> list[web.RouteDef]:
+        """The probes' paths."""
+        return [web.get("/livez", self.livez), web.get("/readyz", self.readyz)]
+
 
 @asynccontextmanager
-async def served(health: Health, port: int) -> AsyncIterator[None]:
-    """Serve the probes on all addresses while the context lasts; port 0 serves nothing."""
+async def served(routes: list[web.RouteDef], port: int) -> AsyncIterator[None]:
+    """Serve the routes on all addresses while the context lasts; port 0 serves nothing."""
     if port == 0:
         yield
         return
     app = web.Application()
-    app.add_routes([web.get("/livez", health.livez), web.get("/readyz", health.readyz)])
+    app.add_routes(routes)
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     try:

@@ -23,6 +23,7 @@ from roadstead.kube.lease import Elector
 from roadstead.operator import watches
 from roadstead.operator.health import Health, served
 from roadstead.operator.logs import configure
+from roadstead.operator.metrics import Metrics
 from roadstead.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -61,9 +62,12 @@ async def serve(settings: Settings) -> None:
         )
         client = await stack.enter_async_context(ApiClient(config, user_agent=agent, fence=elector.fence))
         recorder = Recorder(client, controller="roadstead.dev/operator", instance=identity)
-        controller = Controller(client, recorder)
+        metrics = Metrics()
+        controller = Controller(client, recorder, metrics.reconciled)
+        metrics.watch(controller, elector, (client, unfenced))
         health = Health(controller)
-        await stack.enter_async_context(served(health, settings.health_port))
+        await stack.enter_async_context(served(health.routes(), settings.health_port))
+        await stack.enter_async_context(served(metrics.routes(), settings.metrics_port))
         # kopf takes tasks that appear after its start for its own and cancels them, so ours are started before it.
         tasks = [
             asyncio.create_task(coroutine, name=name)

@@ -12,8 +12,8 @@ GPU = "nvidia.com/gpu"
 H100 = ({PRODUCT: "NVIDIA-H100-80GB-HBM3"}, {"cloud.google.com/gke-accelerator": "nvidia-h100-80gb"})
 
 
-def node(product: str | None = None, ready: bool = True, label: str = PRODUCT, **offer: int) -> NodeView:
-    return NodeView(ready, {} if product is None else {label: product}, {name.replace("__", "/"): n for name, n in offer.items()})
+def node(product: str | None = None) -> NodeView:
+    return NodeView(True, {} if product is None else {PRODUCT: product}, {})
 
 
 def gpus(product: str | None, count: int, ready: bool = True, resource: str = GPU, label: str = PRODUCT) -> NodeView:

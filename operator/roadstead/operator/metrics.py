@@ -1,0 +1,151 @@
+"""``/metrics``, under the names and labels of controller-runtime and client-go where they have one: existing dashboards work.
+
+Figures that are kept anyway (queue, calls, mirrors, states) are read when somebody asks; only reconciles are counted as they end. All
+series are there from the start, at 0: an alert on a rate would miss the first failure otherwise. No label holds the name of an object.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final
+
+import prometheus_client as prometheus
+from aiohttp import web
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from roadstead import __version__
+from roadstead.api.conditions import State
+from roadstead.controller.controller import Controller, Result
+from roadstead.controller.kinds import Kind
+from roadstead.kube.client import ApiClient
+from roadstead.kube.lease import Elector
+
+QUEUE: Final = "roadstead"
+LEASE: Final = "roadstead-operator"
+METHODS: Final = {
+    "get": "GET",
+    "list": "GET",
+    "watch": "GET",
+    "apply": "PATCH",
+    "patch": "PATCH",
+    "create": "POST",
+    "update": "PUT",
+    "delete": "DELETE",
+}
+NO_ANSWER: Final = "<error>"
+"""client-go's code of a call that got no answer."""
+BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+NO_STATE: Final = "none"
+
+prometheus.disable_created_metrics()  # type: ignore[no-untyped-call]  # they double the series, and nothing here needs them
+
+
+class Metrics:
+    """The operator's metrics, in a registry of their own."""
+
+    def __init__(self) -> None:
+        self.registry = prometheus.CollectorRegistry()
+        controller = ["controller"]
+        self._total = prometheus.Counter(
+            "controller_runtime_reconcile_total", "Reconciles by kind and result", [*controller, "result"], registry=self.registry
+        )
+        self._errors = prometheus.Counter(
+            "controller_runtime_reconcile_errors_total", "Reconciles that failed, by kind", controller, registry=self.registry
+        )
+        self._seconds = prometheus.Histogram(
+            "controller_runtime_reconcile_time_seconds", "Seconds a reconcile took", controller, buckets=BUCKETS, registry=self.registry
+        )
+        for kind in Kind:
+            self._errors.labels(kind.lower())
+            self._seconds.labels(kind.lower())
+            for result in Result:
+                self._total.labels(kind.lower(), result)
+        prometheus.Info("roadstead_build", "The operator's version", registry=self.registry).info({"version": __version__})
+        prometheus.ProcessCollector(registry=self.registry)
+
+    def reconciled(self, kind: Kind, result: Result, seconds: float) -> None:
+        """Count one reconcile."""
+        controller = kind.lower()
+        self._total.labels(controller, result).inc()
+        self._seconds.labels(controller).observe(seconds)
+        if result is Result.ERROR:
+            self._errors.labels(controller).inc()
+
+    def watch(self, controller: Controller, elector: Elector, clients: Sequence[ApiClient]) -> None:
+        """Report from now on what these know about themselves."""
+        self.registry.register(_Kept(controller, elector, clients))
+
+    def routes(self) -> list[web.RouteDef]:
+        """The one path."""
+        return [web.get("/metrics", self._metrics)]
+
+    async def _metrics(self, request: web.Request) -> web.Response:
+        encoder, content_type = prometheus.exposition.choose_encoder(request.headers.get("Accept", ""))
+        return web.Response(body=encoder(self.registry), headers={"Content-Type": content_type})
+
+
+class _Kept(Collector):
+    """What is kept anyway, read at each scrape."""
+
+    def __init__(self, controller: Controller, elector: Elector, clients: Sequence[ApiClient]) -> None:
+        self._controller = controller
+        self._elector = elector
+        self._clients = clients
+
+    def collect(self) -> Iterator[Metric]:
+        queue = self._controller.queue
+        yield _gauge("workqueue_depth", "Keys that wait for a worker", "name", [(QUEUE, queue.depth)])
+        yield _gauge(
+            "roadstead_workqueue_oldest_seconds",
+            "How long the key that waits longest has waited; 0 on a standby",
+            "name",
+            [(QUEUE, queue.oldest_age_seconds)],
+        )
+        retries = CounterMetricFamily("workqueue_retries", "Retries asked for", labels=["name"])
+        retries.add_metric([QUEUE], queue.retries)
+        yield retries
+        yield self._calls()
+        yield _gauge("leader_election_master_status", "1 on the replica that leads", "name", [(LEASE, self._elector.leading)])
+        yield self._states()
+        yield from self._reflectors()
+
+    def _calls(self) -> Metric:
+        counts = Counter(dict.fromkeys(((method, "200") for method in METHODS.values()), 0))
+        for client in self._clients:
+            for (verb, _, status), count in client.calls.items():
+                counts[METHODS[verb], str(status) if status else NO_ANSWER] += count
+        calls = CounterMetricFamily(
+            "rest_client_requests", "Calls to the API server that have ended, kopf's watches left out", labels=["method", "code"]
+        )
+        for labels, count in counts.items():
+            calls.add_metric(labels, count)
+        return calls
+
+    def _states(self) -> Metric:
+        states = self._controller.objects.states
+        counts = [(str(state), states[state]) for state in State if state is not State.UNKNOWN]
+        return _gauge("roadstead_workload_state", "Workloads by the state in their status", "state", [*counts, (NO_STATE, states[""])])
+
+    def _reflectors(self) -> Iterator[Metric]:
+        now = time.monotonic()
+        mirrors = [
+            (f"{r.resource.plural}.{r.resource.group}".rstrip("."), now - r.last_heard if r.present else 0.0, len(r.items))
+            for r in self._controller.mirrors.reflectors
+        ]
+        yield _gauge(
+            "roadstead_reflector_silent_seconds",
+            "Seconds since a watch was last heard of; bookmarks come once a minute",
+            "resource",
+            [(name, silent) for name, silent, _ in mirrors],
+        )
+        yield _gauge("roadstead_reflector_objects", "Objects mirrored", "resource", [(name, count) for name, _, count in mirrors])
+
+
+def _gauge(name: str, documentation: str, label: str, values: Iterable[tuple[str, float]]) -> Metric:
+    family = GaugeMetricFamily(name, documentation, labels=[label])
+    for value, amount in values:
+        family.add_metric([value], amount)
+    return family

@@ -1,0 +1,118 @@
+"""What /metrics says before anything has happened, and after."""
+
+from __future__ import annotations
+
+from collections import Counter
+from types import SimpleNamespace
+from typing import Any, cast
+
+import prometheus_client
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from roadstead.controller.controller import Result
+from roadstead.controller.kinds import Kind
+from roadstead.controller.objects import Objects
+from roadstead.kube.resource import DEPLOYMENTS, PODS
+from roadstead.kube.transport import Verb
+from roadstead.operator.metrics import METHODS, Metrics
+from tests.build import raw_workload
+
+Sample = dict[tuple[str, frozenset[tuple[str, str]]], float]
+
+
+def scraped(metrics: Metrics) -> Sample:
+    text = prometheus_client.generate_latest(metrics.registry).decode()
+    return {
+        (sample.name, frozenset(sample.labels.items())): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def value(seen: Sample, series: str, /, **labels: str) -> float:
+    return seen[series, frozenset(labels.items())]
+
+
+@pytest.fixture
+def world() -> Any:
+    """What the operator keeps about itself, as far as metrics read it."""
+    reflectors = [SimpleNamespace(resource=resource, present=True, last_heard=0.0, items={}) for resource in (DEPLOYMENTS, PODS)]
+    return SimpleNamespace(
+        queue=SimpleNamespace(depth=0, retries=0, oldest_age_seconds=0.0),
+        objects=Objects(lambda _: None),
+        mirrors=SimpleNamespace(reflectors=reflectors),
+        client=SimpleNamespace(calls=Counter()),
+        elector=SimpleNamespace(leading=False),
+    )
+
+
+@pytest.fixture
+def metrics(world: Any) -> Metrics:
+    made = Metrics()
+    made.watch(cast(Any, world), world.elector, (world.client,))
+    return made
+
+
+def test_everything_is_there_at_zero_from_the_start(metrics: Metrics) -> None:
+    seen = scraped(metrics)
+
+    for kind in ("artifact", "workload", "deployment", "platform"):
+        for result in ("success", "requeue_after", "requeue", "error"):
+            assert value(seen, "controller_runtime_reconcile_total", controller=kind, result=result) == 0
+        assert value(seen, "controller_runtime_reconcile_errors_total", controller=kind) == 0
+        assert value(seen, "controller_runtime_reconcile_time_seconds_count", controller=kind) == 0
+    for name in ("workqueue_depth", "workqueue_retries_total"):
+        assert value(seen, name, name="roadstead") == 0
+    assert value(seen, "leader_election_master_status", name="roadstead-operator") == 0
+    for method in ("GET", "PATCH", "POST", "PUT", "DELETE"):
+        assert value(seen, "rest_client_requests_total", method=method, code="200") == 0
+    for state in ("submitted", "initializing", "running", "stopping", "stopped", "errored", "none"):
+        assert value(seen, "roadstead_workload_state", state=state) == 0
+    assert value(seen, "roadstead_reflector_objects", resource="deployments.apps") == 0
+    assert value(seen, "roadstead_reflector_silent_seconds", resource="pods") > 0
+    assert not [name for name, _ in seen if name.endswith("_created")]
+
+
+def test_reconciles_are_counted_by_kind_and_result(metrics: Metrics) -> None:
+    metrics.reconciled(Kind.WORKLOAD, Result.SUCCESS, 0.02)
+    metrics.reconciled(Kind.WORKLOAD, Result.ERROR, 0.2)
+    seen = scraped(metrics)
+
+    assert value(seen, "controller_runtime_reconcile_total", controller="workload", result="success") == 1
+    assert value(seen, "controller_runtime_reconcile_total", controller="workload", result="error") == 1
+    assert value(seen, "controller_runtime_reconcile_errors_total", controller="workload") == 1
+    assert value(seen, "controller_runtime_reconcile_time_seconds_sum", controller="workload") == pytest.approx(0.22)
+    assert value(seen, "controller_runtime_reconcile_time_seconds_bucket", controller="workload", le="0.025") == 1
+
+
+def test_calls_are_summed_by_method_and_code(metrics: Metrics, world: Any) -> None:
+    world.client.calls.update({("get", "leases", 200): 2, ("list", "pods", 200): 3, ("apply", "services", 409): 1, ("watch", "pods", 0): 1})
+    seen = scraped(metrics)
+
+    assert value(seen, "rest_client_requests_total", method="GET", code="200") == 5
+    assert value(seen, "rest_client_requests_total", method="PATCH", code="409") == 1
+    assert value(seen, "rest_client_requests_total", method="GET", code="<error>") == 1
+    assert set(METHODS) == set(Verb.__args__)
+
+
+def test_states_follow_the_workloads(metrics: Metrics, world: Any) -> None:
+    def state(name: str, said: str | None) -> None:
+        world.objects.saw(Kind.WORKLOAD, {**raw_workload(name), **({"status": {"state": said}} if said else {})})
+
+    def counts() -> dict[str, float]:
+        return {
+            dict(labels)["state"]: amount
+            for (name, labels), amount in scraped(metrics).items()
+            if name == "roadstead_workload_state" and amount
+        }
+
+    state("a", None)
+    state("b", "running")
+    state("c", "running")
+    assert counts() == {"none": 1, "running": 2}
+    state("a", "errored")
+    state("b", "stopped")
+    assert counts() == {"errored": 1, "stopped": 1, "running": 1}
+    world.objects.saw(Kind.WORKLOAD, raw_workload("c"), deleted=True)
+    assert counts() == {"errored": 1, "stopped": 1}
