@@ -40,7 +40,7 @@ class Keda:
     def stop(self, *names: str) -> None:
         """Stop these processes (``keda-operator``, ``keda-adapter``, ``keda-webhooks``), or all; their objects stay."""
         for name in names or tuple(self.processes):
-            self.processes[name].stop()
+            self.processes[name].stop(grace_seconds=2)  # the adapter would wait for its watches
 
     def start(self, *names: str) -> None:
         """Start stopped ones again; returns when they are ready."""

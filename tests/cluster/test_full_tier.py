@@ -140,7 +140,7 @@ def test_up_replaces_a_cluster_whose_supervisor_died(slot: Slot) -> None:
 
 @pytest.mark.parametrize("attempt", range(KILLS))
 def test_kill_of_up_then_down_leaves_nothing(slot: Slot, attempt: int) -> None:
-    moment = random.Random(f"{attempt} of {KILLS}").uniform(0.0, UP_SECONDS)  # noqa: S311
+    moment = random.Random(f"{attempt} of {KILLS}").uniform(0.0, UP_SECONDS)
     starter = subprocess.Popen([sys.executable, "-c", START, str(slot.number)], cwd=REPOSITORY_ROOT, stderr=subprocess.DEVNULL)
     time.sleep(moment)
     starter.kill()

@@ -6,6 +6,7 @@ The cluster is this module's own, since in all others there is no KEDA.
 from __future__ import annotations
 
 import json
+import random
 import time
 import uuid
 from collections.abc import Iterator
@@ -77,7 +78,10 @@ def world() -> Iterator[World]:
 
 @pytest.fixture(scope="module")
 def running_keda(world: World) -> Iterator[Keda]:
+    """KEDA, known to the operator: it looks every ten seconds."""
     with keda(world.cluster) as running:
+        (log,) = world.cluster.state.glob("operator-*.log")
+        wait_for(lambda: "ScaledObject is there" in log.read_text(), "the operator to notice KEDA")
         yield running
 
 
@@ -156,10 +160,10 @@ class TestWithKeda:
         quiet(world.cluster)
 
         with sampling(world.cluster, namespace) as sampler:
+            wait_for(lambda: sampler.samples, "the first look")
             pushed = time.monotonic()
             world.scaler.demand(namespace, "chat", 25)
-            world.wait_replicas(namespace, 1)
-            woken = next(sample.at for sample in sampler.samples if sample.wanted and sample.at > pushed) - pushed
+            woken = wait_for(lambda: next((s.at for s in sampler.samples if s.wanted), 0.0), "the wake", pause=0.01) - pushed
             print(f"woken {woken * 1000:.0f} ms after the push")
             world.wait_replicas(namespace, 3, 60)
             world.scaler.demand(namespace, "chat", 0)
@@ -192,6 +196,23 @@ class TestWithKeda:
         generation = (world.scaled_object(namespace) or {})["metadata"]["generation"]
         quiet(world.cluster)
         assert (world.scaled_object(namespace) or {})["metadata"]["generation"] == generation <= 2
+
+    def test_a_scaler_that_cannot_be_asked_takes_nothing_away(self, world: World, namespace: str) -> None:
+        """The status says so, and the pods stay, for more than a cooldown."""
+        world.scaler.demand(namespace, "chat", 15)
+        apply(world.cluster, here(namespace, raw_artifact()), here(namespace, raw_workload(runtime=on_http())))
+        wait_for(lambda: (world.scaled_object(namespace) or {"spec": {}})["spec"].get("minReplicaCount") == 0, "the minimum to fall")
+        world.wait_replicas(namespace, 2, 60)
+        world.scaler.down(True)
+        try:
+            wait_for(lambda: condition(status(world.cluster, namespace), "AutoscalerReady").get("status") == "False", "the word on it")
+            time.sleep(COOLDOWN_SECONDS + 2)
+            assert world.replicas(namespace) == 2
+        finally:
+            world.scaler.down(False)
+        wait_for(lambda: condition(status(world.cluster, namespace), "AutoscalerReady").get("status") == "True", "its end")
+        world.scaler.demand(namespace, "chat", 0)
+        world.wait_replicas(namespace, 0)
 
     def test_stop_and_start(self, world: World, namespace: str) -> None:
         """Stopping wins over demand, and starting needs none."""
@@ -237,8 +258,12 @@ class TestWithKeda:
             switch("stop", fixed, (), suspend=True)
             switch("start", fixed, (), suspend=False)
             wait_for(lambda: sampler.samples[-1].ready == 3, "three ready again")
-            for first, second in (("HPA to ScaledObject", http), ("ScaledObject to HPA", cpu)):
-                switch(f"{first}, quickly", second, ("HPA keda-hpa-chat", "SO chat") if second is http else ("HPA chat",))
+            sampler.phase = "at random"
+            chance = random.Random(7)
+            for _ in range(30):
+                apply(world.cluster, here(namespace, raw_workload(runtime=chance.choice((fixed, cpu, http)))))
+                time.sleep(chance.choice((0, 0.05, 0.2, 0.6)))
+            switch("at random", fixed, ())
         for phase in {sample.phase for sample in sampler.samples} - {"stop", "start"}:
             assert sampler.least(phase) == (3, 3), f"{phase}\n{sampler.story()}"
             assert sampler.most(phase) == 3, f"{phase}\n{sampler.story()}"

@@ -13,18 +13,20 @@ from roadstead.controller.kinds import CHILDREN
 from roadstead.controller.memory import Memory, Sent, fingerprint
 from roadstead.controller.mirrors import Mirrors, Name
 from roadstead.desired import Child, ChildKind, Desired
+from roadstead.desired.scaled_object import hpa_name
 from roadstead.errors import Reason, Refusal
 from roadstead.kube.client import ApiClient
 from roadstead.kube.errors import ApiError, Conflict, Forbidden, Invalid, NotFound, ServerError
 from roadstead.kube.managed_fields import ownership, removal_patch
+from roadstead.kube.resource import HPAS
 from roadstead.names import FIELD_MANAGER, REPLICAS_MANAGER
 from roadstead.observed.views import ChildView
 
 log = logging.getLogger(__name__)
 Body = dict[str, Any]
 SCALERS = (ChildKind.HORIZONTAL_POD_AUTOSCALER, ChildKind.SCALED_OBJECT)
-LEAVING_LOOK_SECONDS = 5.0
-"""A safety net: the mirrors tell when a scaler has gone."""
+PATIENT_LOOK_SECONDS = 5.0
+"""For what takes its time: a scaler that has to go (the mirrors tell when it has), webhooks that don't answer."""
 PATIENCE_SECONDS = 10.0
 """After this long, say that the former scaler doesn't go."""
 WEBHOOK_LAG_SECONDS = 10.0
@@ -55,6 +57,7 @@ class ChildWriter:
         for kind, child in desired.children.items():
             if child is None:
                 await self._remove(kind, name, memory, workload, written)
+        await self._clear_kedas_hpa(name, memory, written)
         former = self._former_scaler(name, workload, desired, memory)
         for child in desired.children.values():
             if child is not None and not (former and child.kind in SCALERS):
@@ -88,7 +91,7 @@ class ChildWriter:
             case Action.NOTHING:
                 return
             case Action.LEAVING:
-                written.look_again_seconds = LEAVING_LOOK_SECONDS
+                written.look_again_seconds = PATIENT_LOOK_SECONDS
                 return
             case Action.WAIT:
                 written.pending = decision.why[0].upper() + decision.why[1:]
@@ -175,11 +178,24 @@ class ChildWriter:
             memory.stirred_at = time.monotonic()
         written.writes.append(f"delete {CHILDREN[kind].kind}")
 
+    async def _clear_kedas_hpa(self, name: Name, memory: Memory, written: Written) -> None:
+        """Delete the HPA that KEDA made, once its ScaledObject has gone.
+
+        The garbage collector would too, but it lags when it has much to do, and knows a newly defined kind only after half a minute.
+        """
+        left = self._mirrors.kedas_hpa(name)
+        if left is None or left.leaving or self._mirrors.child(ChildKind.SCALED_OBJECT, name) is not None:
+            return
+        if memory.awaits_echo(ChildKind.SCALED_OBJECT, None, time.monotonic()):
+            return
+        await self._client.delete(HPAS, name[0], hpa_name(name[1]), uid=left.uid)
+        written.writes.append("delete KEDA's HorizontalPodAutoscaler")
+
     def _former_scaler(self, name: Name, workload: Workload, desired: Desired, memory: Memory) -> str | None:
         """A scaler that must not be any more and still is: until it has gone, no other comes, and nobody else sets the count.
 
-        A ScaledObject goes when KEDA lets it go, and the HPA that KEDA made for it a moment later. One that was just written and that
-        the mirror doesn't show yet counts as there.
+        A ScaledObject goes when KEDA lets it go, and the HPA that KEDA made for it after that. One that was just written and that the
+        mirror doesn't show yet counts as there.
         """
         for kind in SCALERS:
             if desired.children.get(kind) is not None:
@@ -189,15 +205,16 @@ class ChildWriter:
                 return f"{CHILDREN[kind].kind} {name[1]}"
             if live is None and memory.awaits_echo(kind, live, time.monotonic()):
                 return f"{CHILDREN[kind].kind} {name[1]}"
-        if desired.children.get(ChildKind.SCALED_OBJECT) is None and (kedas := self._mirrors.kedas_hpa(name)) is not None:
-            return f"KEDA's HorizontalPodAutoscaler {kedas.of_keda}"
+        kept = desired.children.get(ChildKind.SCALED_OBJECT) is not None and self._mirrors.child(ChildKind.SCALED_OBJECT, name) is not None
+        if not kept and self._mirrors.kedas_hpa(name) is not None:
+            return f"HorizontalPodAutoscaler {hpa_name(name[1])}"
         return None
 
     def _await_former(self, former: str, memory: Memory, written: Written) -> None:
         """Look again; if it takes long, say what for."""
         now = time.monotonic()
         memory.leaving_since = now if memory.leaving_since is None else memory.leaving_since
-        written.look_again_seconds = LEAVING_LOOK_SECONDS
+        written.look_again_seconds = PATIENT_LOOK_SECONDS
         if now - memory.leaving_since > PATIENCE_SECONDS:
             written.pending = f"The change of scaling waits for {former} to be gone; check that KEDA's operator is running"
 
@@ -244,8 +261,10 @@ def _answered(child: Child, error: ApiError, memory: Memory, written: Written) -
     if child.kind is ChildKind.SCALED_OBJECT:
         if isinstance(error, ServerError):
             written.pending = f"ScaledObject {child.name} can't be written: {error.message}"
+            written.look_again_seconds = PATIENT_LOOK_SECONDS
+            return
         lags = isinstance(error, Forbidden) and time.monotonic() - memory.stirred_at < WEBHOOK_LAG_SECONDS
-        if lags or isinstance(error, NotFound | ServerError):
+        if lags or isinstance(error, NotFound):
             written.look_again_seconds = WEBHOOK_LOOK_SECONDS
             return
     if not isinstance(error, Invalid | Forbidden):

@@ -32,6 +32,7 @@ from roadstead.kube.client import ApiClient
 from roadstead.kube.errors import NotFound
 from roadstead.observed import Observed, Outcome, observe
 from roadstead.observed.conditions import timestamp
+from roadstead.observed.gpu import missing_gpu
 from roadstead.observed.scaler import HpaView, ScaledObjectView, ScalerView, rested_template, scaled_object_scaler
 
 log = logging.getLogger(__name__)
@@ -94,7 +95,8 @@ class WorkloadReconciler:
             if kept.purged:
                 return None
             artifact = self._artifact(key, workload)
-            proven, resting = rested_template(previous, platform.scaling.cooldown_seconds, datetime.now(UTC))
+            scaled = self._mirrors.child(ChildKind.SCALED_OBJECT, (key.namespace, key.name))
+            proven, resting = rested_template(previous, scaled, platform.scaling.cooldown_seconds, datetime.now(UTC))
             inputs = Inputs(
                 workload,
                 artifact,
@@ -196,12 +198,21 @@ class WorkloadReconciler:
                 deployment=self._mirrors.deployment(name),
                 pods=self._mirrors.pods(name),
                 pending=written.pending,
+                gpu_missing=self._gpu_missing(name, desired),
                 applied=memory.applied,
                 restorable_until=timestamp(kept.until) if kept.until is not None else None,
             ),
             previous,
             datetime.now(UTC),
         )
+
+    def _gpu_missing(self, name: tuple[str, str], desired: Desired) -> str | None:
+        """What no node offers; asked only while a pod has no node, since it looks at every node."""
+        if not desired.gpus or all(pod.node for pod in self._mirrors.pods(name)):
+            return None
+        nodes = self._mirrors.nodes()
+        said = (missing_gpu(wanted.terms, wanted.resource, wanted.count, nodes) for wanted in desired.gpus)
+        return next((sentence for sentence in said if sentence is not None), None)
 
     def _scaler(self, name: tuple[str, str], workload: Workload, desired: Desired) -> ScalerView | None:
         if workload.spec.suspend or workload.spec.deleted:

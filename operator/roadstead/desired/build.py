@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from roadstead.api.artifact import Artifact
+from roadstead.api.container import primary
 from roadstead.api.deployment import Deployment
 from roadstead.api.platform import PlatformSpec
 from roadstead.api.workload import Workload
@@ -13,8 +14,9 @@ from roadstead.desired.artifact import build_inline_artifact
 from roadstead.desired.autoscaler import Replicas, build_horizontal_pod_autoscaler, replicas
 from roadstead.desired.child import Child, ChildKind
 from roadstead.desired.disruption import build_disruption_budget, importance
+from roadstead.desired.gpu import GpuPlacement
 from roadstead.desired.network_policy import build_network_policy
-from roadstead.desired.pods import PodInputs, build_deployment, containers_of
+from roadstead.desired.pods import PodInputs, build_deployment, containers_of, gpu_placements
 from roadstead.desired.scaled_object import build_scaled_object
 from roadstead.desired.service import build_service, internal_url
 
@@ -44,6 +46,7 @@ class Desired:
     children: Mapping[ChildKind, Child | None] = field(default_factory=dict)
     replicas: Replicas = field(default_factory=lambda: Replicas(0))
     internal_url: str | None = None
+    gpus: tuple[GpuPlacement, ...] = ()
 
 
 def build(inputs: Inputs) -> Desired:
@@ -56,7 +59,8 @@ def build(inputs: Inputs) -> Desired:
     found: dict[ChildKind, Child | None] = {}
     if workload.spec.artifact is not None:
         found[ChildKind.ARTIFACT] = build_inline_artifact(workload)
-    deployment = build_deployment(PodInputs(workload, containers, platform, level, inputs.in_place))
+    pods = PodInputs(workload, containers, platform, level, inputs.in_place)
+    deployment = build_deployment(pods)
     facts = {"keda_present": inputs.keda_present, "proven": inputs.proven == deployment.user_template}
     return Desired(
         found
@@ -69,5 +73,6 @@ def build(inputs: Inputs) -> Desired:
             ChildKind.NETWORK_POLICY: build_network_policy(workload, platform),
         },
         replicas(workload, **facts),
-        internal_url(workload, next((c for c in containers if c.primary), containers[0])),
+        internal_url(workload, primary(containers)),
+        tuple(placement for placement in gpu_placements(pods) if placement is not None),
     )

@@ -70,6 +70,11 @@ def build_deployment(inputs: PodInputs) -> Child:
     )
 
 
+def gpu_placements(inputs: PodInputs) -> list[gpu.GpuPlacement | None]:
+    """What each container needs to get its GPUs, in the containers' order; None for those without."""
+    return [gpu.placement(one, inputs.platform) for one in _asks(inputs)]
+
+
 def user_template_digest(workload: Workload, containers: tuple[Container, ...]) -> str:
     """Digest of what the user declared for the pods, normalised: writing a default out is no change; scaling and names aren't in it."""
     names = container_names(containers)
@@ -103,10 +108,9 @@ def _strategy(in_place: bool) -> Body:
 def _pod_template(inputs: PodInputs) -> Body:
     workload, platform = inputs.workload, inputs.platform
     _check_forbidden(workload, platform)
-    bundle = resources.bundle_of(workload, platform)
     lead = primary_index(inputs.containers)
-    asks = [resources.ask(c, bundle if index == lead else None) for index, c in enumerate(inputs.containers)]
-    placements = [gpu.placement(one, platform) for one in asks]
+    asks = _asks(inputs)
+    placements = gpu_placements(inputs)
     names = container_names(inputs.containers)
     declared = workload.spec.template
     grace = GRACE_SECONDS
@@ -129,6 +133,12 @@ def _pod_template(inputs: PodInputs) -> Body:
     if workload.spec.restarted_at is not None:
         template["metadata"]["annotations"] = {RESTARTED_ANNOTATION: workload.spec.restarted_at.isoformat()}
     return template
+
+
+def _asks(inputs: PodInputs) -> list[resources.Ask]:
+    bundle = resources.bundle_of(inputs.workload, inputs.platform)
+    lead = primary_index(inputs.containers)
+    return [resources.ask(c, bundle if index == lead else None) for index, c in enumerate(inputs.containers)]
 
 
 def _container(

@@ -14,6 +14,7 @@ from typing import Final, Literal, Self, TypeAlias
 import orjson
 
 from roadstead.kube.config import ClusterConfig
+from roadstead.kube.encoding import encoded
 from roadstead.kube.errors import Conflict, Invalid, NotFound, Unreachable, error_of
 from roadstead.kube.resource import Body, Resource
 from roadstead.kube.transport import JSON, Request, Transport, Verb
@@ -251,7 +252,7 @@ class ApiClient:
         content_type: str = JSON,
         repeatable: bool | None = None,
     ) -> Body:
-        data = None if body is None else orjson.dumps(body)
+        data = None if body is None else encoded(body)
         request = Request(verb, resource.plural, method, path, query or {}, data, content_type)
         return await self._transport.call(request, repeatable=verb in _REPEATABLE if repeatable is None else repeatable)
 

@@ -31,8 +31,9 @@ class Observed:
     """What one verdict follows from.
 
     ``wanted`` is the replica count that the operator sets, None while an autoscaler does. ``pending`` says in a sentence what a
-    platform or operator change would alter in the pods, once something restarts them. ``applied`` are the hashes of our own field
-    sets right after our applies, to be remembered in the status. ``refusal`` is what the user must change.
+    platform or operator change would alter in the pods, once something restarts them; ``gpu_missing`` what GPUs no node offers.
+    ``applied`` are the hashes of our own field sets right after our applies, to be remembered in the status. ``refusal`` is what the
+    user must change.
     """
 
     workload: Workload
@@ -47,6 +48,7 @@ class Observed:
     deployment: DeploymentView | None = None
     pods: tuple[PodView, ...] = ()
     pending: str | None = None
+    gpu_missing: str | None = None
     applied: Mapping[str, str] = field(default_factory=dict)
     restorable_until: str | None = None
 
@@ -125,6 +127,8 @@ def _facts(observed: Observed, previous: Mapping[str, Any], now: datetime) -> _F
         and deployment.ready >= deployment.updated
     )
     cause = None if rolled_out else find_cause(deployment, observed.pods)
+    if cause is not None and cause.reason == "Unschedulable" and observed.gpu_missing is not None:
+        cause = Cause("GpuUnavailable", observed.gpu_missing, False)
     stuck = None if rolled_out else stuck_surge(deployment, observed.pods, now)
     latched = observed.template is not None and previous.get("inPlaceRevision") == observed.template
     in_place = latched or (stuck is not None and stuck.left_seconds == 0)
@@ -225,7 +229,7 @@ def _artifact_resolved(observed: Observed) -> Condition:
     refusal = observed.refusal
     if refusal is not None and refusal.reason in ARTIFACT_REASONS:
         return Condition("ArtifactResolved", Verdict.FALSE, str(refusal.reason), refusal.message)
-    return Condition("ArtifactResolved", Verdict.TRUE, "Resolved", "")
+    return Condition("ArtifactResolved", Verdict.TRUE, "Resolved", "The Artifact is there and may be used")
 
 
 def _abnormal(observed: Observed, facts: _Facts, reason: str, message: str) -> list[Condition]:
@@ -253,7 +257,7 @@ def _scheduled(pods: tuple[PodView, ...]) -> Condition | None:
         return None
     homeless = next((pod for pod in alive if pod.node is None), None)
     if homeless is None:
-        return Condition("Scheduled", Verdict.TRUE, "Scheduled", "")
+        return Condition("Scheduled", Verdict.TRUE, "Scheduled", "All pods have a node")
     return Condition("Scheduled", Verdict.FALSE, "Unschedulable" if homeless.unschedulable else "Pending", homeless.unschedulable or "")
 
 

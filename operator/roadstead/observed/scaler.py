@@ -9,7 +9,7 @@ from typing import Any
 
 from roadstead.names import WORKLOAD_LABEL
 from roadstead.observed.conditions import Condition, Verdict
-from roadstead.observed.views import Body, ChildView, child_view, conditions_of, leaves
+from roadstead.observed.views import Body, ChildView, child_view, conditions_of
 from roadstead.observed.views import Condition as Seen
 
 KEDA_MISSING = (
@@ -22,12 +22,13 @@ KEDA_MISSING = (
 class ScalerView:
     """The scaler of a Workload: its kind, and its own word on whether it can scale (None: it has not said yet).
 
-    With ``missing`` the cluster doesn't know its kind.
+    With ``missing`` the cluster doesn't know its kind. ``early``: what it says against itself may only be a start's want of metrics.
     """
 
     kind: str
     active: Seen | None
     missing: bool = False
+    early: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +46,10 @@ class HpaView(ChildView):
 class ScaledObjectView(ChildView):
     """A ScaledObject of ours, by KEDA's conditions (keda apis/keda/v1alpha1/condition_types.go); absent until KEDA has seen it.
 
-    ``hpa`` is HPAActive: whether the HPA behind it gets its metrics.
+    ``hpa`` is HPAActive: whether the HPA behind it gets its metrics. ``minimum`` is the minReplicaCount that we wrote.
     """
 
+    minimum: int
     ready: Seen | None
     active: Seen | None
     fallback: Seen | None
@@ -82,7 +84,8 @@ def scaled_object_view(body: Body, ours: str, foreign: tuple[str, ...]) -> Scale
         common.digest,
         common.ours,
         common.foreign,
-        leaving=leaves(body),
+        leaving=common.leaving,
+        minimum=int((body.get("spec") or {}).get("minReplicaCount", 0)),
         ready=seen.get("Ready"),
         active=seen.get("Active"),
         fallback=seen.get("Fallback"),
@@ -97,38 +100,43 @@ def scaled_object_scaler(view: ScaledObjectView | None) -> ScalerView:
         return ScalerView("ScaledObject", None)
     if view.ready.status == "True" and view.hpa is not None and view.hpa.status == "False":
         return ScalerView("ScaledObject", view.hpa)
-    return ScalerView("ScaledObject", view.ready)
+    return ScalerView("ScaledObject", view.ready, early=False)
 
 
 def autoscaler_condition(scaler: ScalerView | None, *, settled: bool) -> Condition | None:
     """AutoscalerReady; absent where no autoscaler is wanted.
 
-    Until pods have run for a while (``settled``) a scaler can't have metrics, and says so as if it were a fault: a normal start must
-    not read like a failure.
+    Until pods have run for a while (``settled``) an HPA can't have metrics, and says so as if it were a fault: a normal start must
+    not read like a failure. That KEDA can't ask the gateway is a fault at any time.
     """
     if scaler is None:
         return None
     if scaler.missing:
         return Condition("AutoscalerReady", Verdict.FALSE, "KedaMissing", KEDA_MISSING)
-    if scaler.active is None and settled and scaler.kind == "ScaledObject":
-        return Condition(
-            "AutoscalerReady", Verdict.FALSE, "KedaSilent", "KEDA has not taken up the ScaledObject; check that KEDA's operator is running"
-        )
-    if scaler.active is None or (scaler.active.status != "True" and not settled):
+    said = scaler.active
+    if said is None and settled and scaler.kind == "ScaledObject":
+        message = "KEDA has not taken up the ScaledObject; check that KEDA's operator is running"
+        return Condition("AutoscalerReady", Verdict.FALSE, "KedaSilent", message)
+    if said is None or (said.status != "True" and scaler.early and not settled):
         return Condition("AutoscalerReady", Verdict.UNKNOWN, "Starting", f"The {scaler.kind} has not read its metrics yet")
-    if scaler.active.status == "True":
+    if said.status == "True":
         return Condition("AutoscalerReady", Verdict.TRUE, "Active", "")
-    return Condition("AutoscalerReady", Verdict.FALSE, scaler.active.reason or "Inactive", scaler.active.message)
+    verdict = Verdict.UNKNOWN if said.status == "Unknown" and not scaler.early else Verdict.FALSE
+    return Condition("AutoscalerReady", verdict, said.reason or "Inactive", said.message)
 
 
-def rested_template(previous: Mapping[str, Any], cooldown_seconds: int, now: datetime) -> tuple[str | None, float | None]:
+def rested_template(
+    previous: Mapping[str, Any], view: ChildView | None, cooldown_seconds: int, now: datetime
+) -> tuple[str | None, float | None]:
     """The user template first ready at least one cooldown ago; if one is younger, the seconds left instead.
 
     Pods must not go at the very moment in which they first were ready: KEDA takes a ScaledObject that has seen no activity to zero as
-    soon as its minimum falls.
+    soon as its minimum falls. Once it has fallen, no longer cooldown raises it again, lest a change of Platform wake Workloads.
     """
     proven: Mapping[str, str] | None = previous.get("proven")
     if not proven:
         return None, None
+    if isinstance(view, ScaledObjectView) and view.minimum == 0:
+        return proven["template"], None
     left = cooldown_seconds - (now - datetime.fromisoformat(proven["since"])).total_seconds()
     return (None, left) if left > 0 else (proven["template"], None)

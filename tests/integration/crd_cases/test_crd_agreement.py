@@ -43,7 +43,7 @@ ODD: tuple[Any, ...] = (
 
 
 def texts(count: int) -> Iterator[str]:
-    chance = random.Random(5)  # noqa: S311 - a fixed sample
+    chance = random.Random(5)
     for _ in range(count):
         yield "".join(chance.choice(CHARACTERS) for _ in range(chance.randint(0, 6)))
 
