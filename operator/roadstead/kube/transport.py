@@ -50,6 +50,9 @@ class Request:
         return f"{self.method} {self.path}"
 
 
+TLS_CLOSING_SECONDS: Final = 0.1
+
+
 class Transport:
     """A pool of connections to one API server, between ``open()`` and ``close()``."""
 
@@ -84,6 +87,10 @@ class Transport:
         if self._session is not None:
             await self._session.close()
             self._session = None
+            if self._config.ssl is not None:
+                # TLS connections end a little after the session, and a loop that closes first leaves them open
+                # (aiohttp documentation, "Graceful Shutdown"; https://github.com/aio-libs/aiohttp/issues/1925).
+                await asyncio.sleep(TLS_CLOSING_SECONDS)
 
     async def call(self, request: Request, *, repeatable: bool) -> Body:
         """The answer's JSON. Raises ApiError, or whatever the fence raises."""
