@@ -222,3 +222,16 @@ def test_an_unknown_gpu_type_is_refused_at_once(cluster: ControlCluster, namespa
     seen = wait_state(cluster, namespace, "errored", seconds=10)
     assert condition(seen, "Stalled")["reason"] == "UnknownGpuType"
     assert get(cluster, "deployment.apps", "chat", namespace) is None
+
+
+def test_whatever_is_wrong_stopping_and_deleting_work(cluster: ControlCluster, namespace: str) -> None:
+    apply(cluster, here(namespace, raw_artifact(status="registered")))
+    for name in ("halted", "gone"):
+        apply(cluster, here(namespace, raw_workload(name)))
+        wait_state(cluster, namespace, "running", name)
+    cluster.kubectl("delete", "rsa", "model", "-n", namespace)
+    patch(cluster, "rsw", "halted", namespace, suspend=True)
+    wait_state(cluster, namespace, "stopped", "halted")
+    patch(cluster, "rsw", "gone", namespace, deleted=True)
+    wait_state(cluster, namespace, "stopped", "gone")
+    assert get(cluster, "deployment.apps", "gone", namespace) is None

@@ -71,7 +71,7 @@ class ChildWriter:
             self._await_former(former, memory, written)
         else:
             memory.leaving_since = None
-            await self._set_replicas(name, desired, memory, written)
+            await self._set_replicas(workload, desired, memory, written)
         return written
 
     async def _bring(
@@ -218,9 +218,12 @@ class ChildWriter:
         if now - memory.leaving_since > PATIENCE_SECONDS:
             written.pending = f"The change of scaling waits for {former} to be gone; check that KEDA's operator is running"
 
-    async def _set_replicas(self, name: Name, desired: Desired, memory: Memory, written: Written) -> None:
+    async def _set_replicas(self, workload: Workload, desired: Desired, memory: Memory, written: Written) -> None:
         """Apply the one field ``spec.replicas`` under its own manager, while it is the operator's to set."""
+        name = (workload.metadata.namespace or "", workload.metadata.name)
         live = self._mirrors.deployment(name)
+        if live is not None and live.owner_uid != workload.metadata.uid:
+            return
         wanted = desired.replicas.count
         if live is None:
             if wanted is None or wanted <= 1 or ChildKind.DEPLOYMENT not in memory.sent:

@@ -25,7 +25,7 @@ from roadstead.controller.retention import Kept, Retention
 from roadstead.controller.said import Announcer
 from roadstead.desired import ChildKind, Desired, Inputs, build
 from roadstead.desired.artifact import inline_spec
-from roadstead.desired.autoscaler import scales_on_http
+from roadstead.desired.autoscaler import Replicas, scales_on_http
 from roadstead.desired.content import content_digest
 from roadstead.errors import Reason, Refusal
 from roadstead.kube.client import ApiClient
@@ -94,7 +94,7 @@ class WorkloadReconciler:
             kept = await self._retention.keep(WORKLOADS, key, workload.metadata, deleted=bool(workload.spec.deleted), days=days)
             if kept.purged:
                 return None
-            artifact = self._artifact(key, workload)
+            artifact = self._artifact(key, workload) if not workload.spec.deleted else None
             scaled = self._mirrors.child(ChildKind.SCALED_OBJECT, (key.namespace, key.name))
             proven, resting = rested_template(previous, scaled, platform.scaling.cooldown_seconds, datetime.now(UTC))
             inputs = Inputs(
@@ -108,6 +108,9 @@ class WorkloadReconciler:
             desired = _built(inputs, previous)
         except Refusal as error:
             refusal = error
+            if workload.spec.suspend:  # whatever is wrong, stopping works
+                desired = Desired(replicas=Replicas(0))
+                written = await self._children.write(workload, desired, memory, immediate=False)
         else:
             written = await self._children.write(workload, desired, memory, immediate=platform.pods.rollout is PodRollout.IMMEDIATE)
             refusal = written.refusal

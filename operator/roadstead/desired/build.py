@@ -23,7 +23,8 @@ from roadstead.desired.service import build_service, internal_url
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """Everything the children of a Workload follow from. ``deployments`` are those that point at it.
+    """Everything the children of a Workload follow from. ``deployments`` are those that point at it; a softly deleted one needs no
+    ``artifact``.
 
     ``in_place`` is a latched fact: this version is rolled out by replacing pods in place, since full nodes left no room to surge.
     ``keda_present`` says whether the cluster knows ScaledObjects; ``proven`` is the user template that was first ready at least one
@@ -31,7 +32,7 @@ class Inputs:
     """
 
     workload: Workload
-    artifact: Artifact
+    artifact: Artifact | None
     platform: PlatformSpec
     deployments: tuple[Deployment, ...] = ()
     in_place: bool = False
@@ -54,6 +55,8 @@ def build(inputs: Inputs) -> Desired:
     workload, platform = inputs.workload, inputs.platform
     if workload.spec.deleted:
         return Desired(dict.fromkeys(kind for kind in ChildKind if kind is not ChildKind.ARTIFACT))
+    if inputs.artifact is None:
+        raise ValueError("Only a deleted Workload has children (none) without an artifact")
     containers = containers_of(inputs.artifact.spec)
     level = importance(inputs.deployments)
     found: dict[ChildKind, Child | None] = {}
