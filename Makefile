@@ -60,6 +60,6 @@ test-long: $(STAMP) ## The same tests with all parameters
 	@ROADSTEAD_LONG=1 $(BIN)/pytest tests
 
 lock: $(STAMP) ## Resolve the dependencies again into requirements/
-	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --output-file requirements/runtime.txt pyproject.toml
-	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --group dev --constraint requirements/runtime.txt \
+	@$(BIN)/uv pip compile --quiet --no-header --no-annotate --universal --python-version 3.11 --generate-hashes --output-file requirements/runtime.txt pyproject.toml
+	@$(BIN)/uv pip compile --quiet --no-header --no-annotate --universal --python-version 3.11 --generate-hashes --group dev --constraint requirements/runtime.txt \
 		--output-file requirements/dev.txt pyproject.toml
