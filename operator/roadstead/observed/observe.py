@@ -73,6 +73,7 @@ class _Facts:
     state: State
     stuck: StuckSurge | None
     in_place: bool
+    at_zero: bool
 
 
 def observe(observed: Observed, previous: Mapping[str, Any], now: datetime) -> Outcome:
@@ -132,7 +133,8 @@ def _facts(observed: Observed, previous: Mapping[str, Any], now: datetime) -> _F
     stuck = None if rolled_out else stuck_surge(deployment, observed.pods, now)
     latched = observed.template is not None and previous.get("inPlaceRevision") == observed.template
     in_place = latched or (stuck is not None and stuck.left_seconds == 0)
-    return _Facts(ready, rolled_out, cause, _state(observed, alive, ready, cause), stuck, in_place)
+    at_zero = deployment is not None and observed.wanted is None and deployment.spec_replicas == 0 and not alive
+    return _Facts(ready, rolled_out, cause, _state(observed, alive, ready, cause), stuck, in_place, at_zero)
 
 
 def _state(observed: Observed, alive: tuple[PodView, ...], ready: int, cause: Cause | None) -> State:
@@ -161,6 +163,8 @@ def _message(observed: Observed, facts: _Facts) -> str:
             text = observed.refusal.message
         case _ if facts.cause is not None:
             text = facts.cause.message
+        case _ if facts.at_zero:
+            text = "Scaled to zero; it wakes when its scaler sees demand"
         case State.INITIALIZING:
             text = "Containers are being pulled and started"
         case _:
@@ -207,6 +211,8 @@ def _reason(observed: Observed, facts: _Facts) -> str:
             return str(observed.refusal.reason)
         if facts.cause is not None:
             return facts.cause.reason
+        if facts.at_zero:
+            return "ScaledToZero"
     return str(facts.state).capitalize()
 
 
@@ -215,6 +221,8 @@ def _progressing(observed: Observed, facts: _Facts) -> Condition:
         return Condition("Progressing", Verdict.FALSE, str(observed.refusal.reason), observed.refusal.message)
     if facts.state in (State.STOPPING, State.STOPPED):
         return Condition("Progressing", Verdict.TRUE, str(facts.state).capitalize(), "No pods are wanted")
+    if facts.at_zero:
+        return Condition("Progressing", Verdict.TRUE, "ScaledToZero", "No pods are wanted at the moment")
     if facts.rolled_out:
         return Condition("Progressing", Verdict.TRUE, "RolledOut", "The present version is rolled out")
     if facts.cause is not None and facts.cause.lasting:
@@ -234,7 +242,7 @@ def _artifact_resolved(observed: Observed) -> Condition:
 
 def _abnormal(observed: Observed, facts: _Facts, reason: str, message: str) -> list[Condition]:
     """Reconciling and Stalled are there only while they are true (kstatus)."""
-    if facts.state is State.STOPPED:
+    if facts.state is State.STOPPED or (facts.at_zero and observed.refusal is None):
         return []
     if observed.refusal is not None:
         return [Condition("Stalled", Verdict.TRUE, str(observed.refusal.reason), observed.refusal.message)]

@@ -109,6 +109,15 @@ def test_a_quota_refusal_stays_submitted_with_its_own_words() -> None:
     assert (outcome.state, "exceeded quota: small" in outcome.message) == (State.SUBMITTED, True)
 
 
+def test_at_zero_it_does_not_claim_to_run_nor_to_be_reconciling() -> None:
+    """Running at zero needs a gateway that is sure to wake it; until one serves, nobody could be answered."""
+    zero = replace(ROLLED_OUT, spec_replicas=0, replicas=0, ready=0, updated=0, available=0)
+    outcome = seen(replace(BASE, deployment=zero, wanted=None))
+    found = conditions(outcome)
+    assert outcome.state is State.SUBMITTED
+    assert (found["Ready"], "Reconciling" in found, "Stalled" in found) == (("False", "ScaledToZero"), False, False)
+
+
 STATES = st.sampled_from([None, {"running": {}}, BACK_OFF, {"terminated": CRASH}, {"waiting": {"reason": "ErrImagePull", "message": "x"}}])
 PODS = st.builds(
     raw_pod,
