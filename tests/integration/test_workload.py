@@ -32,7 +32,9 @@ class TestLife:
         wait_for(lambda: (get(cluster, "rsa", "model", namespace) or {}).get("status"), "the artifact's status")
         before = audit_position(cluster)
         apply(cluster, here(namespace, raw_workload(runtime=cpu_autoscaling())))
-        seen = wait_state(cluster, namespace, "running")
+        wait_state(cluster, namespace, "running")
+        quiet(cluster)
+        seen = status(cluster, namespace)
         done = [entry for entry in writes(cluster, before) if entry[2] in ("chat", "") or entry[1].startswith("events")]
         applies = [entry for entry in done if entry[0] == "patch" and entry[1] in ("deployments", "services", "horizontalpodautoscalers")]
         assert len(applies) == 3, done

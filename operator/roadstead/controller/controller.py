@@ -60,7 +60,7 @@ class Controller:
 
     def __init__(self, client: ApiClient, recorder: Recorder, reconciled: Reconciled = lambda *_: None) -> None:
         self.queue: WorkQueue[Key] = WorkQueue()
-        self.objects = Objects(self.queue.add)
+        self.objects = Objects(self.queue.add, self._changed)
         self.mirrors = Mirrors(client, self._changed, self._doubt, self._keda_came)
         self._client = client
         self._reconciled = reconciled
@@ -135,7 +135,7 @@ class Controller:
                     self.objects.forget(key)
 
     def _changed(self, key: Key) -> None:
-        """A child or pod changed. They change in bursts, and one verdict, one status write, serves the whole burst."""
+        """A child, a pod or a status changed. They change in bursts, and one verdict, one status write, serves the whole burst."""
         self.queue.add_after(key, SETTLE_SECONDS)
 
     def _has_children(self, key: Key) -> bool:

@@ -47,12 +47,13 @@ class Stored:
 
 
 class Objects:
-    """The mirror of our own kinds. ``notify`` is called with every key that a change concerns."""
+    """The mirror of our own kinds. ``notify`` is called with every key that a change concerns, ``settle`` if only a status changed."""
 
-    def __init__(self, notify: Callable[[Key], None]) -> None:
+    def __init__(self, notify: Callable[[Key], None], settle: Callable[[Key], None]) -> None:
         self.states: Counter[str] = Counter()
         """Workloads by state, as their status says; those without one yet under the empty name."""
         self._notify = notify
+        self._settle = settle
         self._stored: dict[Key, Stored] = {}
         self._referring: defaultdict[Key, set[Key]] = defaultdict(set)
         self._lineages: defaultdict[Lineage, set[Key]] = defaultdict(set)
@@ -146,18 +147,19 @@ class Objects:
             self._referring[come].add(key)
 
     def _tell(self, key: Key, old: Stored | None, new: Stored | None) -> None:
-        """The object itself; and what it refers or referred to, and what refers to it, unless only its status changed.
+        """The object itself, and what it refers or referred to, and what refers to it.
 
-        A Workload's Deployments follow its status too: they are few. An Artifact's Workloads may be thousands.
+        A change of the status alone is mostly the echo of our own write: it can wait for what else is happening, and concerns only a
+        Workload's Deployments besides. They are few; an Artifact's Workloads may be thousands.
         """
-        concerned: set[Key] = {key}
-        if old is None or new is None or old.declared != new.declared or old.uid != new.uid:
-            for stored in (old, new):
-                if stored is not None:
-                    concerned.update(targets(key, stored))
-            concerned.update(self._dependents(key))
-        elif key.kind is Kind.WORKLOAD:
-            concerned.update(self._dependents(key))
+        if old is not None and new is not None and old.declared == new.declared and old.uid == new.uid:
+            for each in (key, *self._dependents(key)) if key.kind is Kind.WORKLOAD else (key,):
+                self._settle(each)
+            return
+        concerned: set[Key] = {key, *self._dependents(key)}
+        for stored in (old, new):
+            if stored is not None:
+                concerned.update(targets(key, stored))
         for each in concerned:
             self._notify(each)
 

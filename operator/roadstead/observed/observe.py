@@ -266,7 +266,9 @@ def _scheduled(pods: tuple[PodView, ...]) -> Condition | None:
     homeless = next((pod for pod in alive if pod.node is None), None)
     if homeless is None:
         return Condition("Scheduled", Verdict.TRUE, "Scheduled", "All pods have a node")
-    return Condition("Scheduled", Verdict.FALSE, "Unschedulable" if homeless.unschedulable else "Pending", homeless.unschedulable or "")
+    if homeless.unschedulable:
+        return Condition("Scheduled", Verdict.FALSE, "Unschedulable", homeless.unschedulable)
+    return Condition("Scheduled", Verdict.FALSE, "Pending", "Waiting for the scheduler to place the pods")
 
 
 def _proven(observed: Observed, facts: _Facts, previous: Mapping[str, Any], now: datetime) -> dict[str, str] | None:

@@ -40,7 +40,7 @@ def world() -> Any:
     reflectors = [SimpleNamespace(resource=resource, present=True, last_heard=0.0, items={}) for resource in (DEPLOYMENTS, PODS)]
     return SimpleNamespace(
         queue=SimpleNamespace(depth=0, retries=0, oldest_age_seconds=0.0),
-        objects=Objects(lambda _: None),
+        objects=Objects(lambda _: None, lambda _: None),
         mirrors=SimpleNamespace(reflectors=reflectors),
         client=SimpleNamespace(calls=Counter()),
         elector=SimpleNamespace(leading=False),
