@@ -49,6 +49,22 @@ def install_rbac(cluster: Cluster) -> str:
     return f"system:serviceaccount:{NAMESPACE}:{account['metadata']['name']}"
 
 
+def wait_admission(cluster: Cluster) -> None:
+    """Wait until the chart's admission policies can be asked.
+
+    An API server that has just started looks up their parameter's kind anew, only every half minute, and refuses what they match until
+    then ("failed to find resource referenced by paramKind").
+    """
+    artifact = {
+        "apiVersion": "roadstead.dev/v1alpha1",
+        "kind": "Artifact",
+        "metadata": {"name": "probe", "namespace": "default"},
+        "spec": {"containerGroups": [{"containers": [{"imageUri": "probe", "resourceRequest": {"cpu": 1, "memory": 1}}]}]},
+    }
+    tried = ("create", "--dry-run=server", "-o", "name", "-f", "-")
+    wait_for(lambda: cluster.kubectl(*tried, input=json.dumps(artifact), check=False), "the admission policies", 90, pause=1)
+
+
 def add_fake_nodes(cluster: Cluster, count: int = 1) -> None:
     """Nodes whose kubelet is kwok, with room and an NVIDIA GPU product label."""
     for number in range(count):
@@ -119,14 +135,19 @@ def apply(cluster: Cluster, *bodies: Body) -> None:
     cluster.kubectl("apply", "--server-side", "-f", "-", input=yaml.safe_dump_all(bodies))
 
 
-def writes(cluster: Cluster, since: int, agent: str = "roadstead-operator") -> list[tuple[str, str, str, int]]:
-    """The operator's writes in the API server's audit log after line ``since``: verb, resource, name, code; Leases left out."""
+def writes(
+    cluster: Cluster, since: int, namespace: str | None = None, agent: str = "roadstead-operator"
+) -> list[tuple[str, str, str, int]]:
+    """The operator's writes in the API server's audit log after line ``since``: verb, resource, name, code; Leases left out, and
+    other namespaces where one is given."""
     assert cluster.audit_log is not None
     found = []
     for line in cluster.audit_log.read_text().splitlines()[since:]:
         event = json.loads(line)
         ref = event.get("objectRef") or {}
         if not event.get("userAgent", "").startswith(agent) or event["verb"] in ("get", "list", "watch") or ref.get("resource") == "leases":
+            continue
+        if namespace is not None and ref.get("namespace") != namespace:
             continue
         resource = ref.get("resource", "") + ("/" + ref["subresource"] if ref.get("subresource") else "")
         found.append((event["verb"], resource, ref.get("name", ""), event["responseStatus"]["code"]))

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from hack.cluster.control import ControlCluster, control_cluster
-from tests.clusters import NAMESPACE, add_fake_nodes, install_crds, install_rbac
+from tests.clusters import NAMESPACE, add_fake_nodes, install_crds, install_rbac, wait_admission
 
 settings.register_profile("roadstead", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
 settings.load_profile("roadstead")
@@ -33,6 +33,7 @@ def cluster() -> Iterator[ControlCluster]:
         install_crds(running)
         install_rbac(running)
         add_fake_nodes(running, 2)
+        wait_admission(running)
         yield running
 
 

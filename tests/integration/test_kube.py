@@ -19,6 +19,7 @@ from roadstead.kube.lease import Elector
 from roadstead.kube.managed_fields import ownership, removal_patch
 from roadstead.kube.reflector import Reflector
 from roadstead.kube.resource import CRDS, DEPLOYMENTS, EVENTS, HPAS, LEASES, NAMESPACES, SERVICES, Body, Key, Resource
+from tests.clusters import wait_admission
 
 US = "roadstead"
 numbers = itertools.count()
@@ -288,6 +289,7 @@ async def test_a_mirror_follows_and_outlives_the_server(cluster: ControlCluster,
         await client.apply(SERVICES, namespace, sized("c", "3"), field_manager=US)
         await until(lambda: (namespace, "c") in reflector.items)
     assert told == [("a", None, "1"), ("b", None, "1"), ("a", "1", "2"), ("b", "1", None), ("c", None, "3")]
+    wait_admission(cluster)
 
 
 async def test_lists_come_in_chunks_of_one_snapshot(client: ApiClient, namespace: str) -> None:

@@ -35,7 +35,7 @@ class TestLife:
         wait_state(cluster, namespace, "running")
         quiet(cluster)
         seen = status(cluster, namespace)
-        done = [entry for entry in writes(cluster, before) if entry[2] in ("chat", "") or entry[1].startswith("events")]
+        done = [entry for entry in writes(cluster, before, namespace) if entry[1] != "artifacts/status"]
         applies = [entry for entry in done if entry[0] == "patch" and entry[1] in ("deployments", "services", "horizontalpodautoscalers")]
         assert len(applies) == 3, done
         assert len([entry for entry in done if entry[1] == "workloads/status"]) <= 3, done
@@ -90,7 +90,7 @@ class TestLife:
         cluster.kubectl("set", "env", "deployment.apps/chat", "-n", namespace, "ADDED=1")
         wait_for(lambda: "ADDED" not in json.dumps(template(cluster, namespace)), "the removal")
         quiet(cluster)
-        done = [entry for entry in writes(cluster, before) if entry[1] == "deployments" and entry[3] < 400]
+        done = [entry for entry in writes(cluster, before, namespace) if entry[1] == "deployments" and entry[3] < 400]
         assert [entry[0] for entry in done] == ["patch", "patch"], done
 
     def test_deleted_children_come_back(self, cluster: ControlCluster, namespace: str) -> None:
