@@ -67,6 +67,8 @@ class ChildWriter:
                     _answered(child, error, memory, written)
                 except Refusal as refused:
                     written.refusal = refused
+                    if child.kind is ChildKind.DEPLOYMENT:
+                        return written  # nothing of ours may select, scale or budget a stranger's pods
         if former and desired.replicas.count != 0:
             self._await_former(former, memory, written)
         else:

@@ -116,6 +116,8 @@ class Controller:
         for kind, resource in OURS.items():
             async for page in self._client.pages(resource):
                 for body in page.items:
+                    if self.objects.get(Key(kind, body["metadata"].get("namespace") or "", body["metadata"]["name"])) is not None:
+                        continue  # what a watch has delivered is never older than a list
                     self.objects.saw(kind, {"apiVersion": resource.api_version, "kind": resource.kind, **body})
 
     async def sweep(self) -> None:

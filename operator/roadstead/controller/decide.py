@@ -54,10 +54,10 @@ def decide(
         if pods and _only_our_side_changed(child, live):
             return Decision(Action.WAIT, "a platform, importance or operator change waits for the next rollout, start or restart")
         return Decision(Action.APPLY, "the declaration changed")
+    if remembered is None:  # before cleaning: a field that somebody took from us looks like an addition until it is ours again
+        return Decision(Action.APPLY, "the record of the last apply was lost")
     if live.foreign:
         return Decision(Action.CLEAN, f"somebody added {', '.join(live.foreign[:3])}")
-    if remembered is None:
-        return Decision(Action.APPLY, "the record of the last apply was lost")
     return Decision(Action.NOTHING)
 
 

@@ -35,6 +35,10 @@ class Drafts:
 
     def look(self, draft: Key) -> None:
         """After any change around a draft: when its holder changed, those that wait for it look again."""
+        artifact = self._objects.artifact(draft)
+        if artifact is None or artifact.spec.status is not ArtifactStatus.DRAFT:
+            self._holders.pop(draft, None)  # registering is a change of its own, of which its Workloads hear anyway
+            return
         users = self._objects.referring_to(draft)
         if len(users) < 2 and draft not in self._holders:
             return

@@ -63,7 +63,9 @@ class Objects:
         metadata = body["metadata"]
         key = Key(kind, metadata.get("namespace") or "", metadata["name"])
         if deleted:
-            self.forget(key)
+            known = self._stored.get(key)
+            if known is not None and known.uid == metadata["uid"]:  # not its successor of the same name
+                self.forget(key)
             return
         metadata = {name: value for name, value in metadata.items() if name not in ("managedFields", "resourceVersion")}
         raw = orjson.dumps({**body, "metadata": metadata})
