@@ -53,10 +53,13 @@ verify: generate ## Fail when a generated file differs from what is committed
 	@git diff --exit-code -- crds charts/roadstead/crds operator/roadstead/crds || { echo "Generated files have changed: commit what make generate wrote" >&2; exit 1; }
 	@test -z "$$(git ls-files --others --exclude-standard -- crds charts/roadstead/crds operator/roadstead/crds)" || { echo "Generated files are not committed" >&2; exit 1; }
 
+# The builds come first: each test has a time limit, and on a fresh machine they take longer.
 test: $(STAMP) ## Set up and pass the tests; every matrix by a fixed sample
+	@$(CLUSTER_CLI) build --all --quiet
 	@$(BIN)/pytest tests
 
 test-long: $(STAMP) ## The same tests with all parameters
+	@$(CLUSTER_CLI) build --all --quiet
 	@ROADSTEAD_LONG=1 $(BIN)/pytest tests
 
 lock: $(STAMP) ## Resolve the dependencies again into requirements/

@@ -11,6 +11,7 @@ from hack.cluster import binaries, everyday
 from hack.cluster.console import ClusterError, say
 from hack.cluster.demo import demo
 from hack.cluster.everyday import Everyday
+from hack.cluster.helm import helm
 
 
 def _required() -> Everyday:
@@ -22,11 +23,16 @@ def _required() -> Everyday:
 
 def build(options: argparse.Namespace) -> None:
     """Build tool sets from Go sources."""
-    unknown = set(options.sets) - set(binaries.ALL)
+    names = list(binaries.ALL) if options.all else options.sets
+    unknown = set(names) - set(binaries.ALL)
     if unknown:
         raise ClusterError(f"No tool set {', '.join(sorted(unknown))}; there are {', '.join(binaries.ALL)}")
-    sets = tuple(binaries.ALL[name] for name in options.sets) or (*binaries.FULL_TIER, binaries.KWOK)
+    sets = tuple(binaries.ALL[name] for name in names) or (*binaries.FULL_TIER, binaries.KWOK)
     binaries.ensure(sets)
+    if options.all:
+        helm()
+    if options.quiet:
+        return
     for tools in sets:
         print(tools.directory)
 
@@ -78,6 +84,8 @@ def main() -> int:
         match function.__name__:
             case "build":
                 command.add_argument("sets", nargs="*", metavar="SET", help=f"of {', '.join(binaries.ALL)}; default: what the tiers need")
+                command.add_argument("--all", action="store_true", help="everything that the tests need, Helm too")
+                command.add_argument("--quiet", action="store_true", help="don't print the folders")
             case "up":
                 command.add_argument("--tier", choices=("full", "control"), default="full")
             case "logs":
