@@ -215,11 +215,12 @@ class TestWithKeda:
         world.wait_replicas(namespace, 0)
 
     def test_stop_and_start(self, world: World, namespace: str) -> None:
-        """Stopping wins over demand, and starting needs none."""
+        """Stopping wins over demand, also while something is wrong (no artifact), and starting needs none."""
         world.scaler.demand(namespace, "chat", 15)
         apply(world.cluster, here(namespace, raw_artifact()), here(namespace, raw_workload(runtime=on_http(low=1))))
         world.wait_replicas(namespace, 2, 60)
         with sampling(world.cluster, namespace) as sampler:
+            world.cluster.kubectl("delete", "rsa", "model", "-n", namespace)
             patch(world.cluster, "rsw", "chat", namespace, suspend=True)
             world.wait_replicas(namespace, 0)
             sampler.phase = "stopped"
@@ -228,6 +229,7 @@ class TestWithKeda:
             kept = world.scaled_object(namespace)
             assert kept is not None
             assert kept["metadata"]["annotations"]["autoscaling.keda.sh/paused-replicas"] == "0"
+            apply(world.cluster, here(namespace, raw_artifact()))
             sampler.phase = "starting"
             patch(world.cluster, "rsw", "chat", namespace, suspend=False)
             world.wait_replicas(namespace, 1)

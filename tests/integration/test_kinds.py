@@ -158,13 +158,19 @@ class TestPlatform:
         wait_for(lambda: pod_uids(cluster, namespace) not in (pods, ""), "new pods")
 
 
-def test_replaces_in_place_when_full_nodes_leave_no_room(cluster: ControlCluster, namespace: str) -> None:
-    """Two fake nodes have eight GPUs each; two pods of eight leave none for a surge pod."""
+def test_replaces_in_place_when_full_nodes_leave_no_room(cluster: ControlCluster, namespace: str, settings: None) -> None:
+    """Two fake nodes have eight GPUs each; two pods of eight leave none for a surge pod.
+
+    A change of Platform meanwhile waits for the next rollout, which this one is once it starts anew.
+    """
     container = raw_container(resourceRequest={"cpu": 1, "memory": "1Gi", "gpu": 8})
     apply(cluster, here(namespace, raw_artifact(containers=[container])), here(namespace, raw_workload(runtime={"replicaCount": 2})))
     wait_for(lambda: status(cluster, namespace).get("readyReplicas") == 2, "two ready")
     before = set(pod_uids(cluster, namespace).split())
     patch(cluster, "rsw", "chat", namespace, restartedAt="2026-11-25T12:00:00Z")
+    wait_for(lambda: condition(status(cluster, namespace), "Scheduled").get("reason") == "Unschedulable", "the surge pod to find no room")
+    cluster.kubectl("patch", "rsp", "default", "--type=merge", "-p", '{"spec":{"pods":{"runAsUser":4242}}}')
+    wait_for(lambda: condition(status(cluster, namespace), "UpToDate").get("status") == "False", "it to be pending")
     seen = wait_for(lambda: (s := status(cluster, namespace)).get("inPlaceRevision") and s, "the decision", 90)
     assert seen["state"] == "running"
 

@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from hack.cluster.control import ControlCluster
+from roadstead.controller.kinds import WORKLOADS
 from roadstead.kube.client import ApiClient
 from roadstead.kube.config import load
 from roadstead.kube.errors import Conflict, Fenced, Invalid, NotFound
@@ -216,6 +217,24 @@ async def test_a_removal_that_comes_too_late_changes_nothing(cluster: ControlClu
 
 
 # Client
+
+
+async def test_a_status_never_reaches_a_namesake(client: ApiClient, namespace: str) -> None:
+    workload = {
+        "apiVersion": WORKLOADS.api_version,
+        "kind": WORKLOADS.kind,
+        "metadata": {"name": "chat"},
+        "spec": {"artifactRef": {"name": "model"}},
+    }
+    first = await client.create(WORKLOADS, namespace, workload)
+    await client.set_status(WORKLOADS, namespace, "chat", first["metadata"]["uid"], {"state": "running", "message": "old"})
+    seen = await client.set_status(WORKLOADS, namespace, "chat", first["metadata"]["uid"], {"state": "errored"})
+    assert seen["status"] == {"state": "errored"}
+    await client.delete(WORKLOADS, namespace, "chat", uid=first["metadata"]["uid"])
+    await client.create(WORKLOADS, namespace, workload)
+    with pytest.raises(Conflict):
+        await client.set_status(WORKLOADS, namespace, "chat", first["metadata"]["uid"], {"state": "running"})
+    assert "status" not in await client.get(WORKLOADS, namespace, "chat")
 
 
 async def test_refusals_say_why(client: ApiClient, namespace: str) -> None:

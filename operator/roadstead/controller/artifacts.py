@@ -12,7 +12,6 @@ from roadstead.api.identity import object_id
 from roadstead.controller.drafts import Drafts
 from roadstead.controller.kinds import ARTIFACTS, Key
 from roadstead.controller.objects import Objects
-from roadstead.controller.patches import merge_patch
 from roadstead.controller.platform import PlatformKeeper
 from roadstead.controller.registration import Registrar
 from roadstead.controller.retention import Retention
@@ -69,11 +68,10 @@ class ArtifactReconciler:
             "usedBy": {"count": len(users), "names": users[:USERS_SHOWN]},
             "conditions": render([ready], previous.get("conditions") or (), generation, datetime.now(UTC)),
         }
-        patch = merge_patch(previous, status)
-        if not patch:
+        if status == previous:
             return await self._keep(key, artifact)
         try:
-            await self._client.merge_patch(ARTIFACTS, key.namespace, key.name, {"status": patch}, subresource="status")
+            await self._client.set_status(ARTIFACTS, key.namespace, key.name, stored.uid, status)
         except NotFound:
             self._objects.forget(key)
             return None

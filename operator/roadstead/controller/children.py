@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import dataclass, field
+from enum import Enum, auto
 from typing import Any
 
 from roadstead.api.workload import Workload
 from roadstead.controller.decide import Action, decide
 from roadstead.controller.kinds import CHILDREN
-from roadstead.controller.memory import Memory, Sent, fingerprint
+from roadstead.controller.memory import ECHO_SECONDS, Memory, Sent, fingerprint
 from roadstead.controller.mirrors import Mirrors, Name
 from roadstead.desired import Child, ChildKind, Desired
 from roadstead.desired.scaled_object import hpa_name
@@ -20,27 +21,49 @@ from roadstead.kube.errors import ApiError, Conflict, Forbidden, Invalid, NotFou
 from roadstead.kube.managed_fields import ownership, removal_patch
 from roadstead.kube.resource import HPAS
 from roadstead.names import FIELD_MANAGER, REPLICAS_MANAGER
-from roadstead.observed.views import ChildView
+from roadstead.observed.views import ChildView, DeploymentView
 
 log = logging.getLogger(__name__)
 Body = dict[str, Any]
 SCALERS = (ChildKind.HORIZONTAL_POD_AUTOSCALER, ChildKind.SCALED_OBJECT)
 PATIENT_LOOK_SECONDS = 5.0
-"""For what takes its time: a scaler that has to go (the mirrors tell when it has), webhooks that don't answer."""
+"""For what takes its time: something that has to go (the mirrors tell when it has), webhooks that don't answer."""
 PATIENCE_SECONDS = 10.0
-"""After this long, say that the former scaler doesn't go."""
+"""After this long, say that it doesn't go."""
+FORMER_LOOK_SECONDS = 1.0
+"""For what the mirrors may not show, and so can't tell of its going."""
 WEBHOOK_LAG_SECONDS = 10.0
 WEBHOOK_LOOK_SECONDS = 1.0
 
 
 @dataclass(slots=True)
 class Written:
-    """What came of writing the children: a sentence on what waits, what was refused, when to look again, and what was written."""
+    """What came of writing the children.
+
+    ``pending`` says in a sentence what waits, ``awaits`` what must go first (said only if that takes long), ``refusal`` what was
+    refused. ``unsettled``: something that passes kept a child from being written, so this generation isn't carried out yet.
+    """
 
     pending: str | None = None
+    awaits: str | None = None
     refusal: Refusal | None = None
+    unsettled: bool = False
     look_again_seconds: float | None = None
     writes: list[str] = field(default_factory=list)
+
+    def look_again(self, seconds: float) -> None:
+        """Look again after this time, or sooner for another reason."""
+        self.look_again_seconds = seconds if self.look_again_seconds is None else min(seconds, self.look_again_seconds)
+
+
+class Whose(Enum):
+    """To whom the object belongs that the API server has under a child's name."""
+
+    OURS = auto()
+    """To this very Workload, or nobody has it."""
+    FORMER = auto()
+    """It is going: it is deleted, or was left by a former Workload of this name and waits for the garbage collector."""
+    STRANGERS = auto()
 
 
 class ChildWriter:
@@ -70,10 +93,11 @@ class ChildWriter:
                     if child.kind is ChildKind.DEPLOYMENT:
                         return written  # nothing of ours may select, scale or budget a stranger's pods
         if former and desired.replicas.count != 0:
-            self._await_former(former, memory, written)
+            written.awaits = f"The change of scaling waits for {former} to be gone; check that KEDA's operator is running"
+            written.look_again(PATIENT_LOOK_SECONDS)
         else:
-            memory.leaving_since = None
             await self._set_replicas(workload, desired, memory, written)
+        _be_patient(memory, written)
         return written
 
     async def _bring(
@@ -81,6 +105,7 @@ class ChildWriter:
     ) -> None:
         live = self._mirrors.child(child.kind, name)
         if memory.awaits_echo(child.kind, live, time.monotonic()):
+            written.look_again(ECHO_SECONDS)
             return
         decision = decide(
             child,
@@ -93,19 +118,24 @@ class ChildWriter:
             case Action.NOTHING:
                 return
             case Action.LEAVING:
-                written.look_again_seconds = PATIENT_LOOK_SECONDS
+                _await_former(child, written, PATIENT_LOOK_SECONDS)
                 return
             case Action.WAIT:
                 written.pending = decision.why[0].upper() + decision.why[1:]
                 return
-            case Action.TAKEN:
-                raise _taken(child)
-            case Action.CREATE:
-                if await self._stranger(child):
+            case Action.TAKEN | Action.CREATE:
+                whose = await self._whose(child)
+                if whose is Whose.STRANGERS:
                     raise _taken(child)
+                if whose is Whose.FORMER or decision.action is Action.TAKEN:  # TAKEN, and no stranger's: the mirror lags
+                    _await_former(child, written, FORMER_LOOK_SECONDS)
+                    return
                 if child.kind is ChildKind.DEPLOYMENT and desired.replicas.count == 0:
                     await self._create_at_zero(child, memory, written)
                     return
+            case Action.APPLY if child.kind not in memory.applied and isinstance(live, DeploymentView):
+                if live.spec_replicas == desired.replicas.count == 0:  # a creation at zero may have been cut short: see there
+                    await self._apply_replicas(*name, 0, live.uid)
         log.info("%s %s/%s is written: %s", CHILDREN[child.kind].kind, *name, decision.why)
         if decision.action is Action.CLEAN:
             await self._clean(child, name, live, memory, written)
@@ -133,12 +163,15 @@ class ChildWriter:
     def _remember(self, child: Child, answer: Body, before: ChildView | None, memory: Memory) -> None:
         ours = ownership(answer, FIELD_MANAGER).ours
         memory.applied[child.kind] = ours
-        memory.sent[child.kind] = Sent(fingerprint(before), child.digest, ours, time.monotonic())
+        memory.sent[child.kind] = Sent(fingerprint(before), child.digest, ours, time.monotonic(), answer["metadata"]["uid"])
 
     async def _create_at_zero(self, child: Child, memory: Memory, written: Written) -> None:
-        """Create the Deployment of a stopped Workload without ever starting a pod (an apply without replicas would start one)."""
+        """Create the Deployment of a stopped Workload without ever starting a pod (an apply without replicas would start one).
+
+        Cut short, it leaves the count ours: the next apply would reset it to 1, unless the other manager has it by then.
+        """
         await self._apply(child, None, memory, written, replicas=0)
-        await self._apply_replicas(_namespace(child), child.name, 0)
+        await self._apply_replicas(_namespace(child), child.name, 0, memory.sent[child.kind].uid)
         await self._apply(child, None, memory, written)
 
     async def _clean(self, child: Child, name: Name, live: ChildView | None, memory: Memory, written: Written) -> None:
@@ -159,14 +192,21 @@ class ChildWriter:
             written.writes.append(f"clean {resource.kind}")
             return
 
-    async def _stranger(self, child: Child) -> bool:
-        """Whether somebody else's object has the name: a forced apply would merge with it and adopt it."""
+    async def _whose(self, child: Child) -> Whose:
+        """Ask the API server before a creation: a forced apply would merge with a stranger's object and adopt it."""
         try:
             body = await self._client.get(CHILDREN[child.kind], _namespace(child), child.name)
         except NotFound:
-            return False
-        wanted = child.body["metadata"]["ownerReferences"][0]["uid"]
-        return all(ref["uid"] != wanted for ref in body["metadata"].get("ownerReferences") or ())
+            return Whose.OURS
+        if "deletionTimestamp" in body["metadata"]:
+            return Whose.FORMER
+        owner = child.body["metadata"]["ownerReferences"][0]
+        present = body["metadata"].get("ownerReferences") or ()
+        if any(ref["uid"] == owner["uid"] for ref in present):
+            return Whose.OURS
+        former = (_group(owner), owner["kind"], owner["name"])
+        left = any(ref.get("controller") and (_group(ref), ref["kind"], ref["name"]) == former for ref in present)
+        return Whose.FORMER if left else Whose.STRANGERS
 
     async def _remove(self, kind: ChildKind, name: Name, memory: Memory, workload: Workload, written: Written) -> None:
         live = self._mirrors.child(kind, name)
@@ -212,44 +252,40 @@ class ChildWriter:
             return f"HorizontalPodAutoscaler {hpa_name(name[1])}"
         return None
 
-    def _await_former(self, former: str, memory: Memory, written: Written) -> None:
-        """Look again; if it takes long, say what for."""
-        now = time.monotonic()
-        memory.leaving_since = now if memory.leaving_since is None else memory.leaving_since
-        written.look_again_seconds = PATIENT_LOOK_SECONDS
-        if now - memory.leaving_since > PATIENCE_SECONDS:
-            written.pending = f"The change of scaling waits for {former} to be gone; check that KEDA's operator is running"
-
     async def _set_replicas(self, workload: Workload, desired: Desired, memory: Memory, written: Written) -> None:
         """Apply the one field ``spec.replicas`` under its own manager, while it is the operator's to set."""
         name = (workload.metadata.namespace or "", workload.metadata.name)
         live = self._mirrors.deployment(name)
-        if live is not None and live.owner_uid != workload.metadata.uid:
+        if live is not None and (live.owner_uid != workload.metadata.uid or live.leaving):
             return
+        if desired.children.get(ChildKind.DEPLOYMENT, live) is None:
+            return  # it must not be: what is left of it is going
         wanted = desired.replicas.count
         if live is None:
             if wanted is None or wanted <= 1 or ChildKind.DEPLOYMENT not in memory.sent:
                 return
-            present = 1
+            present, uid = 1, memory.sent[ChildKind.DEPLOYMENT].uid
         else:
-            present = live.spec_replicas
+            present, uid = live.spec_replicas, live.uid
             if wanted is None and present == 0:
                 wanted = desired.replicas.floor
             if memory.awaits_replicas(live, wanted or 0, time.monotonic()):
+                written.look_again(ECHO_SECONDS)
                 return
         if wanted is None or wanted == present or (memory.replicas is not None and memory.replicas[:2] == (present, wanted)):
             return
         log.info("Deployment %s/%s is scaled from %d to %d", *name, present, wanted)
         memory.replicas = (present, wanted, time.monotonic())
         try:
-            await self._apply_replicas(*name, wanted)
+            await self._apply_replicas(*name, wanted, uid)
         except BaseException:
             memory.replicas = None
             raise
         written.writes.append("apply replicas")
 
-    async def _apply_replicas(self, namespace: str, name: str, count: int) -> None:
-        body: Body = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": name, "namespace": namespace}}
+    async def _apply_replicas(self, namespace: str, name: str, count: int, uid: str) -> None:
+        """The uid makes it an update of that very Deployment only."""
+        body: Body = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": name, "namespace": namespace, "uid": uid}}
         await self._client.apply(
             CHILDREN[ChildKind.DEPLOYMENT], namespace, {**body, "spec": {"replicas": count}}, field_manager=REPLICAS_MANAGER
         )
@@ -266,15 +302,36 @@ def _answered(child: Child, error: ApiError, memory: Memory, written: Written) -
     if child.kind is ChildKind.SCALED_OBJECT:
         if isinstance(error, ServerError):
             written.pending = f"ScaledObject {child.name} can't be written: {error.message}"
-            written.look_again_seconds = PATIENT_LOOK_SECONDS
+            written.look_again(PATIENT_LOOK_SECONDS)
             return
         lags = isinstance(error, Forbidden) and time.monotonic() - memory.stirred_at < WEBHOOK_LAG_SECONDS
         if lags or isinstance(error, NotFound):
-            written.look_again_seconds = WEBHOOK_LOOK_SECONDS
+            written.unsettled = True
+            written.look_again(WEBHOOK_LOOK_SECONDS)
             return
     if not isinstance(error, Invalid | Forbidden):
         raise error
     written.refusal = Refusal(Reason.REFUSED_BY_API, f"The API server refuses {resource.kind} {child.name}: {error.message}")
+
+
+def _await_former(child: Child, written: Written, seconds: float) -> None:
+    written.awaits = f"The former {CHILDREN[child.kind].kind} {child.name} is still being deleted; it is made anew once it is gone"
+    written.look_again(seconds)
+
+
+def _be_patient(memory: Memory, written: Written) -> None:
+    """What must go mostly goes quickly; say so only if it doesn't."""
+    if written.awaits is None:
+        memory.leaving_since = None
+        return
+    now = time.monotonic()
+    memory.leaving_since = now if memory.leaving_since is None else memory.leaving_since
+    if now - memory.leaving_since > PATIENCE_SECONDS:
+        written.pending = written.awaits
+
+
+def _group(reference: Body) -> str:
+    return str(reference["apiVersion"]).partition("/")[0]
 
 
 def _namespace(child: Child) -> str:

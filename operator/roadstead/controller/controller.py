@@ -19,6 +19,7 @@ from roadstead.controller.registration import Registrar
 from roadstead.controller.retention import Retention
 from roadstead.controller.said import Announcer
 from roadstead.controller.workloads import WorkloadReconciler
+from roadstead.desired import ChildKind
 from roadstead.kube.client import ApiClient
 from roadstead.kube.errors import Fenced
 from roadstead.kube.events import Recorder
@@ -61,7 +62,7 @@ class Controller:
     def __init__(self, client: ApiClient, recorder: Recorder, reconciled: Reconciled = lambda *_: None) -> None:
         self.queue: WorkQueue[Key] = WorkQueue()
         self.objects = Objects(self.queue.add, self._changed)
-        self.mirrors = Mirrors(client, self._changed, self._doubt, self._keda_came)
+        self.mirrors = Mirrors(client, self._changed, self._gone, self._keda_came)
         self._client = client
         self._reconciled = reconciled
         drafts = Drafts(self.objects, self._has_children, self.queue.add)
@@ -141,11 +142,12 @@ class Controller:
         self.queue.add_after(key, SETTLE_SECONDS)
 
     def _has_children(self, key: Key) -> bool:
-        return self.mirrors.deployment((key.namespace, key.name)) is not None
+        deployment, stored = self.mirrors.deployment((key.namespace, key.name)), self.objects.get(key)
+        return deployment is not None and stored is not None and deployment.owner_uid == stored.uid
 
     def _keda_came(self) -> None:
         for key in self._workloads.take_those_without_keda():
             self.queue.add(key, low=True)
 
-    def _doubt(self, key: Key) -> None:
-        self._workloads.doubt(key)
+    def _gone(self, key: Key, kind: ChildKind, uid: str) -> None:
+        self._workloads.child_gone(key, kind, uid)

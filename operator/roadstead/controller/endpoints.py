@@ -11,7 +11,6 @@ from roadstead.api.conditions import State
 from roadstead.controller.kinds import ENDPOINTS, Key, Kind
 from roadstead.controller.mirrors import Mirrors
 from roadstead.controller.objects import Objects
-from roadstead.controller.patches import merge_patch
 from roadstead.kube.client import ApiClient
 from roadstead.kube.errors import NotFound
 from roadstead.observed.endpoint import Backend, observe_endpoint
@@ -35,9 +34,9 @@ class EndpointReconciler:
         target = self._backend(key.namespace, wanted)
         active = self._backend(key.namespace, previous.get("activeWorkload") or wanted)
         status = observe_endpoint(deployment, target, active, previous, datetime.now(UTC))
-        if patch := merge_patch(previous, status):
+        if status != previous:
             try:
-                await self._client.merge_patch(ENDPOINTS, key.namespace, key.name, {"status": patch}, subresource="status")
+                await self._client.set_status(ENDPOINTS, key.namespace, key.name, stored.uid, status)
             except NotFound:
                 self._objects.forget(key)
         return None

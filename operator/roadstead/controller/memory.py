@@ -18,12 +18,13 @@ ECHO_SECONDS = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """A write of a child: the view it was decided on, what it must look like, and when it was sent (monotonic seconds)."""
+    """A write of a child: the view it was decided on, what it must look like, when it was sent (monotonic seconds), the uid answered."""
 
     before: tuple[Any, ...] | None
     digest: str
     ours: str
     at: float
+    uid: str = ""
 
 
 @dataclass(slots=True)
@@ -53,6 +54,12 @@ class Memory:
             return True
         del self.sent[kind]
         return False
+
+    def gone(self, kind: ChildKind, uid: str) -> None:
+        """The mirror saw this child come and go: that it shows none is the truth and no lag."""
+        sent = self.sent.get(kind)
+        if sent is not None and sent.uid == uid:
+            del self.sent[kind]
 
     def awaits_replicas(self, live: DeploymentView, wanted: int, now: float) -> bool:
         """Whether the mirror still shows the replica count from before our own write of ``wanted``."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any
 
 from roadstead.controller.kinds import CHILDREN, Key, Kind
@@ -38,23 +39,23 @@ VIEWS: dict[ChildKind, Callable[[Body, str, tuple[str, ...]], ChildView]] = {
 class Mirrors:
     """One reflector a kind. ``notify`` is called with the Workload that a changed child or pod belongs to.
 
-    ``doubt`` is called as well when a child has gone: perhaps its owner has, unseen, and the child must not come back.
+    ``gone`` is called before, when a child has gone: perhaps its owner has, unseen, and the child must not come back.
     ``keda_came`` is called when ScaledObjects become known to the cluster. When they cease to be, each one's Workload hears that its
     child has gone.
     """
 
     def __init__(
-        self, client: ApiClient, notify: Callable[[Key], None], doubt: Callable[[Key], None], keda_came: Callable[[], None]
+        self, client: ApiClient, notify: Callable[[Key], None], gone: Callable[[Key, ChildKind, str], None], keda_came: Callable[[], None]
     ) -> None:
         self._notify = notify
-        self._doubt = doubt
+        self._gone = gone
         self._pods_of: defaultdict[Name, dict[str, PodView]] = defaultdict(dict)
         self._children = {
             kind: Reflector(
                 client,
                 CHILDREN[kind],
                 project=_projection(kind),
-                notify=self._child_changed,
+                notify=partial(self._child_changed, kind),
                 label_selector=CHILDREN_SELECTOR,
                 optional=kind is ChildKind.SCALED_OBJECT,
                 on_presence=(lambda present: keda_came() if present else None) if kind is ChildKind.SCALED_OBJECT else None,
@@ -104,14 +105,14 @@ class Mirrors:
         """All nodes."""
         return tuple(self._nodes.items.values())
 
-    def _child_changed(self, name: Name, old: ChildView | None, new: ChildView | None) -> None:
+    def _child_changed(self, kind: ChildKind, name: Name, old: ChildView | None, new: ChildView | None) -> None:
         seen = new or old
         if isinstance(seen, HpaView) and seen.of_keda is not None:
             self._notify(Key(Kind.WORKLOAD, name[0], seen.of_keda))
             return
         key = Key(Kind.WORKLOAD, *name)
-        if new is None:
-            self._doubt(key)
+        if new is None and old is not None:
+            self._gone(key, kind, old.uid)
         self._notify(key)
 
     def _pod_changed(self, name: Name, old: PodView | None, new: PodView | None) -> None:

@@ -154,7 +154,7 @@ class Objects:
         A change of the status alone is mostly the echo of our own write: it can wait for what else is happening, and concerns only a
         Workload's Deployments besides. They are few; an Artifact's Workloads may be thousands.
         """
-        if old is not None and new is not None and old.declared == new.declared and old.uid == new.uid:
+        if old is not None and new is not None and (old.uid, old.declared, old.refers) == (new.uid, new.declared, new.refers):
             for each in (key, *self._dependents(key)) if key.kind is Kind.WORKLOAD else (key,):
                 self._settle(each)
             return

@@ -10,7 +10,6 @@ from typing import Any
 from roadstead.api.platform import PlatformSpec
 from roadstead.controller.kinds import PLATFORM_NAME, PLATFORMS, Key, Kind
 from roadstead.controller.objects import Objects, Stored
-from roadstead.controller.patches import merge_patch
 from roadstead.desired.settings import problems
 from roadstead.errors import Reason, Refusal
 from roadstead.kube.client import ApiClient
@@ -60,9 +59,9 @@ class PlatformKeeper:
             "observedGeneration": generation,
             "conditions": render([ready], previous.get("conditions") or (), generation, datetime.now(UTC)),
         }
-        if patch := merge_patch(previous, status):
+        if status != previous:
             try:
-                await self._client.merge_patch(PLATFORMS, None, key.name, {"status": patch}, subresource="status")
+                await self._client.set_status(PLATFORMS, None, key.name, stored.uid, status)
             except NotFound:
                 self._objects.forget(key)
         return None

@@ -11,7 +11,7 @@ from typing import Any
 
 from roadstead.api.artifact import Artifact, ArtifactSpec
 from roadstead.api.base import Metadata
-from roadstead.api.platform import PodRollout
+from roadstead.api.platform import PlatformSpec, PodRollout
 from roadstead.api.workload import Workload
 from roadstead.controller.children import ChildWriter, Written
 from roadstead.controller.drafts import Drafts
@@ -19,13 +19,12 @@ from roadstead.controller.kinds import WORKLOADS, Key, Kind
 from roadstead.controller.memory import Memory
 from roadstead.controller.mirrors import Mirrors
 from roadstead.controller.objects import Objects
-from roadstead.controller.patches import merge_patch
 from roadstead.controller.platform import PlatformKeeper
 from roadstead.controller.retention import Kept, Retention
 from roadstead.controller.said import Announcer
-from roadstead.desired import ChildKind, Desired, Inputs, build
+from roadstead.desired import ChildKind, Desired, Inputs, build, stopped
 from roadstead.desired.artifact import inline_spec
-from roadstead.desired.autoscaler import Replicas, scales_on_http
+from roadstead.desired.autoscaler import scales_on_http
 from roadstead.desired.content import content_digest
 from roadstead.errors import Reason, Refusal
 from roadstead.kube.client import ApiClient
@@ -65,10 +64,12 @@ class WorkloadReconciler:
         self._doubted: set[Key] = set()
         self._without_keda: set[Key] = set()
 
-    def doubt(self, key: Key) -> None:
+    def child_gone(self, key: Key, kind: ChildKind, uid: str) -> None:
         """A child of this Workload has gone: before it is made again, ask whether the Workload itself is still there."""
         if self._objects.get(key) is not None:
             self._doubted.add(key)
+        if (memory := self._memories.get(key)) is not None:
+            memory.gone(kind, uid)
 
     def take_those_without_keda(self) -> set[Key]:
         """The Workloads that were last found to want KEDA while it wasn't there; called when it has come."""
@@ -87,6 +88,7 @@ class WorkloadReconciler:
             return None
         previous = self._previous(key, workload)
         memory = self._memories[key]
+        platform, in_place = PlatformSpec(), False
         desired, artifact, refusal, written, kept, resting = Desired(), None, None, Written(), Kept(), None
         try:
             platform = self._platform.settings()
@@ -105,16 +107,20 @@ class WorkloadReconciler:
                 keda_present=self._note_keda(key, workload),
                 proven=proven,
             )
-            desired = _built(inputs, previous)
+            desired, in_place = _built(inputs, previous)
         except Refusal as error:
             refusal = error
             if workload.spec.suspend:  # whatever is wrong, stopping works
-                desired = Desired(replicas=Replicas(0))
+                desired = self._stopped(workload, platform)
                 written = await self._children.write(workload, desired, memory, immediate=False)
         else:
-            written = await self._children.write(workload, desired, memory, immediate=platform.pods.rollout is PodRollout.IMMEDIATE)
+            # A version that is replaced in place is being rolled out: what else is pending comes with it.
+            immediate = in_place or platform.pods.rollout is PodRollout.IMMEDIATE
+            written = await self._children.write(workload, desired, memory, immediate=immediate)
             refusal = written.refusal
         outcome = self._observe(workload, artifact, desired, refusal, written, memory, previous, kept)
+        if written.unsettled:
+            outcome.status["observedGeneration"] = previous.get("observedGeneration", 0)
         await self._say(key, workload, outcome, memory, previous)
         again = (
             outcome.look_again_seconds,
@@ -124,6 +130,11 @@ class WorkloadReconciler:
             REFUSED_AGAIN_SECONDS if refusal is not None else None,
         )
         return min((seconds for seconds in again if seconds is not None), default=None)
+
+    def _stopped(self, workload: Workload, platform: PlatformSpec) -> Desired:
+        live = self._mirrors.child(ChildKind.SCALED_OBJECT, (workload.metadata.namespace or "", workload.metadata.name))
+        ours = isinstance(live, ScaledObjectView) and live.owner_uid == workload.metadata.uid
+        return stopped(workload, platform, scaled_object=ours, proven=isinstance(live, ScaledObjectView) and live.minimum == 0)
 
     def _note_keda(self, key: Key, workload: Workload) -> bool:
         """Whether KEDA is there; if not, who wants it is remembered."""
@@ -167,11 +178,12 @@ class WorkloadReconciler:
             return True
         try:
             body = await self._client.get(WORKLOADS, key.namespace, key.name)
-            alive = body["metadata"]["uid"] == workload.metadata.uid and "deletionTimestamp" not in body["metadata"]
         except NotFound:
             self._objects.forget(key)
-            alive = False
-        self._doubted.discard(key)
+            return False
+        alive = body["metadata"]["uid"] == workload.metadata.uid and "deletionTimestamp" not in body["metadata"]
+        if alive:
+            self._doubted.discard(key)
         return alive
 
     def _observe(
@@ -187,6 +199,8 @@ class WorkloadReconciler:
     ) -> Outcome:
         name = (workload.metadata.namespace or "", workload.metadata.name)
         deployment = desired.children.get(ChildKind.DEPLOYMENT)
+        live = self._mirrors.deployment(name)
+        strange = live is not None and live.owner_uid != workload.metadata.uid
         return observe(
             Observed(
                 workload=workload,
@@ -198,8 +212,8 @@ class WorkloadReconciler:
                 user_template=deployment.user_template if deployment else None,
                 wanted=desired.replicas.count,
                 scaler=self._scaler(name, workload, desired),
-                deployment=self._mirrors.deployment(name),
-                pods=self._mirrors.pods(name),
+                deployment=None if strange else live,
+                pods=() if strange else self._mirrors.pods(name),
                 pending=written.pending,
                 gpu_missing=self._gpu_missing(name, desired),
                 applied=memory.applied,
@@ -231,11 +245,10 @@ class WorkloadReconciler:
         return ScalerView("HorizontalPodAutoscaler", live.active if isinstance(live, HpaView) else None)
 
     async def _say(self, key: Key, workload: Workload, outcome: Outcome, memory: Memory, previous: Mapping[str, Any]) -> None:
-        patch = merge_patch(previous, outcome.status)
-        if not patch:
+        if outcome.status == previous:
             return
         try:
-            await self._client.merge_patch(WORKLOADS, key.namespace, key.name, {"status": patch}, subresource="status")
+            await self._client.set_status(WORKLOADS, key.namespace, key.name, memory.uid, outcome.status)
         except NotFound:
             self._objects.forget(key)
             return
@@ -243,11 +256,11 @@ class WorkloadReconciler:
         await self._announcer.workload(workload, previous, outcome)
 
 
-def _built(inputs: Inputs, previous: Mapping[str, Any]) -> Desired:
-    """What must exist; replaced in place if that was decided for this very version."""
+def _built(inputs: Inputs, previous: Mapping[str, Any]) -> tuple[Desired, bool]:
+    """What must exist, and whether it replaces pods in place because that was decided for this very version."""
     desired = build(inputs)
     revision = previous.get("inPlaceRevision")
     deployment = desired.children.get(ChildKind.DEPLOYMENT)
     if revision is None or deployment is None or deployment.template != revision:
-        return desired
-    return build(replace(inputs, in_place=True))
+        return desired, False
+    return build(replace(inputs, in_place=True)), True

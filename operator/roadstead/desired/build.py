@@ -50,6 +50,15 @@ class Desired:
     gpus: tuple[GpuPlacement, ...] = ()
 
 
+def stopped(workload: Workload, platform: PlatformSpec, *, scaled_object: bool, proven: bool) -> Desired:
+    """What stops a Workload, whatever else is wrong with it: no replicas, and its ScaledObject paused, if ``scaled_object`` is there.
+
+    What it scales by may lack what only the artifact tells; paused, it doesn't matter, and the start puts it right.
+    """
+    paused = build_scaled_object(workload, (), platform, keda_present=True, proven=proven) if scaled_object else None
+    return Desired({ChildKind.SCALED_OBJECT: paused} if paused is not None else {}, Replicas(0))
+
+
 def build(inputs: Inputs) -> Desired:
     """What must exist. Raises Refusal for a wish that names something there isn't; nothing is changed then."""
     workload, platform = inputs.workload, inputs.platform

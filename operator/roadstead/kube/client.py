@@ -206,6 +206,14 @@ class ApiClient:
             # The server says 422 and nothing else when an operation can't be carried out.
             raise Conflict(409, "Conflict", f"JSON patch doesn't fit {resource.kind} {namespace}/{name} any more") from error
 
+    async def set_status(self, resource: Resource, namespace: str | None, name: str, uid: str, status: Mapping[str, object]) -> Body:
+        """Replace the whole status of that very object; raises Conflict if another has the name by now.
+
+        A merge patch can't be guarded so: the API server ignores metadata in patches of a custom resource's status.
+        """
+        operations: list[Body] = [{"op": "test", "path": "/metadata/uid", "value": uid}, {"op": "add", "path": "/status", "value": status}]
+        return await self.json_patch(resource, namespace, name, operations, subresource="status")
+
     async def replace(
         self,
         resource: Resource,

@@ -1,0 +1,56 @@
+"""What the operator remembers of its own writes until the mirror shows them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from roadstead.controller.memory import ECHO_SECONDS, Memory, Sent
+from roadstead.desired import ChildKind
+from roadstead.observed.views import ChildView, DeploymentView
+
+SERVICE = ChildKind.SERVICE
+MADE = ChildView("uid-1", "owner", "digest", "hash", ())
+
+
+@pytest.fixture
+def memory() -> Memory:
+    """Right after a creation that was answered with uid-1, while the mirror still showed nothing."""
+    return Memory("owner", sent={SERVICE: Sent(None, "digest", "hash", 100.0, "uid-1")})
+
+
+def test_waits_for_the_echo(memory: Memory) -> None:
+    assert memory.awaits_echo(SERVICE, None, 101.0)
+
+
+def test_the_echo_ends_the_wait(memory: Memory) -> None:
+    assert not memory.awaits_echo(SERVICE, MADE, 101.0)
+    assert not memory.awaits_echo(SERVICE, None, 102.0)
+
+
+def test_a_lost_echo_ends_it_too(memory: Memory) -> None:
+    assert not memory.awaits_echo(SERVICE, None, 100.0 + ECHO_SECONDS)
+
+
+def test_what_came_and_went_before_anybody_looked_is_gone(memory: Memory) -> None:
+    """Somebody deletes a child right after it was made: the mirror shows none, as before the write."""
+    memory.gone(SERVICE, "uid-1")
+    assert not memory.awaits_echo(SERVICE, None, 101.0)
+
+
+def test_the_going_of_its_predecessor_says_nothing(memory: Memory) -> None:
+    memory.gone(SERVICE, "uid-0")
+    assert memory.awaits_echo(SERVICE, None, 101.0)
+
+
+def test_something_else_than_before_and_than_sent_is_looked_at(memory: Memory) -> None:
+    assert not memory.awaits_echo(SERVICE, replace(MADE, digest="other"), 101.0)
+
+
+def test_replicas_wait_for_their_echo() -> None:
+    memory = Memory("owner", replicas=(1, 3, 100.0))
+    live = DeploymentView("uid", "owner", "digest", "hash", (), "t", "u", 1, True, 1, 1, 1, 1, {})
+    assert memory.awaits_replicas(live, 3, 101.0)
+    assert not memory.awaits_replicas(replace(live, spec_replicas=3), 3, 101.0)
+    assert memory.replicas is None
