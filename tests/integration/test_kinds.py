@@ -90,14 +90,15 @@ class TestDeployment:
 
     def test_says_what_is_wrong_with_its_workload(self, cluster: ControlCluster, namespace: str) -> None:
         apply(cluster, endpoint(namespace, "chat"))
-        reason = lambda: condition(status(cluster, namespace, "front", "rsd"), "Ready").get("reason")  # noqa: E731
+        reason = lambda kind="Ready": condition(status(cluster, namespace, "front", "rsd"), kind).get("reason")  # noqa: E731
         wait_for(lambda: reason() == "WorkloadMissing", "missing")
         apply(cluster, here(namespace, raw_artifact()), here(namespace, raw_workload()))
         wait_for(lambda: reason() == "WorkloadNotRegistered", "a draft")
         patch(cluster, "rsa", "model", namespace, status="registered")
         wait_for(lambda: reason() == "Serving", "serving")
         patch(cluster, "rsw", "chat", namespace, suspend=True)
-        wait_for(lambda: reason() == "WorkloadStopped", "stopped")
+        wait_for(lambda: reason("Progressing") == "WorkloadStopped", "stopped")
+        wait_for(lambda: reason() is None, "nothing to wait for")
 
 
 class TestPlatform:

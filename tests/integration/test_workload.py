@@ -29,7 +29,7 @@ def operator(cluster: ControlCluster, operator_kubeconfig: Path) -> Iterator[sub
 class TestLife:
     def test_from_creation_to_running_within_the_budget(self, cluster: ControlCluster, namespace: str) -> None:
         apply(cluster, here(namespace, raw_artifact()))
-        wait_for(lambda: (get(cluster, "rsa", "model", namespace) or {}).get("status"), "the artifact's status")
+        wait_for(lambda: status(cluster, namespace, "model", "rsa").get("id"), "the artifact's status")
         before = audit_position(cluster)
         apply(cluster, here(namespace, raw_workload(runtime=cpu_autoscaling())))
         wait_state(cluster, namespace, "running")

@@ -32,6 +32,8 @@ KEPT = frozenset(
 )
 ABSENT_FROM_SCHEMA = ("apiVersion", "kind", "metadata")
 HEADER = "# Generated from operator/roadstead/api by `make generate`. Do not edit.\n"
+UNSEEN: Json = {"observedGeneration": -1}
+"""The status of an object that the operator hasn't looked at yet. Without any status kstatus (Flux, kapp) would call it current."""
 DNS_1035 = (
     "self.metadata.name.size() <= 54 && self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",
     "metadata.name must begin with a lower-case letter, hold only lower-case letters, digits and '-', and be at most 54 characters long",
@@ -184,6 +186,7 @@ def definition(kind: Definition) -> Json:
     properties = {key: value for key, value in root["properties"].items() if key not in ABSENT_FROM_SCHEMA}
     properties["spec"]["description"] = f"What is wanted of the {name}."
     properties["status"]["description"] = "What is, as the operator sees it. Written by the operator alone."
+    properties["status"]["default"] = UNSEEN
     root = {
         "type": "object",
         "description": root["description"],

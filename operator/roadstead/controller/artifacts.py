@@ -19,7 +19,7 @@ from roadstead.desired.content import content_digest
 from roadstead.errors import Refusal
 from roadstead.kube.client import ApiClient
 from roadstead.kube.errors import NotFound
-from roadstead.observed.conditions import Condition, Verdict, render
+from roadstead.observed.conditions import Condition, Verdict, not_ready, render
 
 USERS_SHOWN = 10
 PAUSE_SECONDS = 1.0
@@ -55,18 +55,17 @@ class ArtifactReconciler:
             return PAUSE_SECONDS - elapsed
         users = [user.name for user in self._objects.referring_to(key)]
         generation = artifact.metadata.generation or 0
-        ready = (
-            Condition("Ready", Verdict.FALSE, "Deleted", "The Artifact is deleted; set spec.deleted to false to restore it")
-            if artifact.spec.deleted
-            else Condition("Ready", Verdict.TRUE, "Accepted", "Workloads may use this Artifact")
-        )
+        if artifact.spec.deleted:
+            conditions = not_ready("Deleted", "The Artifact is deleted; set spec.deleted to false to restore it")
+        else:
+            conditions = [Condition("Ready", Verdict.TRUE, "Accepted", "Workloads may use this Artifact")]
         status: dict[str, Any] = {
             "observedGeneration": generation,
             "id": object_id("artifacts", key.namespace, key.name),
             "digest": content_digest(artifact.spec),
             **({"version": version} if version is not None else {}),
             "usedBy": {"count": len(users), "names": users[:USERS_SHOWN]},
-            "conditions": render([ready], previous.get("conditions") or (), generation, datetime.now(UTC)),
+            "conditions": render(conditions, previous.get("conditions") or (), generation, datetime.now(UTC)),
         }
         if status == previous:
             return await self._keep(key, artifact)

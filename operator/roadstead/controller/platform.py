@@ -14,7 +14,7 @@ from roadstead.desired.settings import problems
 from roadstead.errors import Reason, Refusal
 from roadstead.kube.client import ApiClient
 from roadstead.kube.errors import NotFound
-from roadstead.observed.conditions import Condition, Verdict, render
+from roadstead.observed.conditions import Condition, Verdict, not_ready, render
 
 log = logging.getLogger(__name__)
 KEY = Key(Kind.PLATFORM, "", PLATFORM_NAME)
@@ -52,12 +52,12 @@ class PlatformKeeper:
         generation = platform.metadata.generation or 0
         if self._problems:
             kept = "the last good settings stay in force" if self._good is not None else "nothing is created until it is corrected"
-            ready = Condition("Ready", Verdict.FALSE, "Invalid", f"{'; '.join(self._problems)}; {kept}")
+            conditions = not_ready("Invalid", f"{'; '.join(self._problems)}; {kept}")
         else:
-            ready = Condition("Ready", Verdict.TRUE, "InForce", "These settings are in force")
+            conditions = [Condition("Ready", Verdict.TRUE, "InForce", "These settings are in force")]
         status = {
             "observedGeneration": generation,
-            "conditions": render([ready], previous.get("conditions") or (), generation, datetime.now(UTC)),
+            "conditions": render(conditions, previous.get("conditions") or (), generation, datetime.now(UTC)),
         }
         if status != previous:
             try:

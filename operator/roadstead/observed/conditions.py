@@ -27,6 +27,11 @@ class Condition:
     message: str = ""
 
 
+def not_ready(reason: str, message: str) -> list[Condition]:
+    """Ready=False that waiting won't change; without Stalled beside it kstatus would take it for work in progress."""
+    return [Condition(kind, verdict, reason, message) for kind, verdict in (("Ready", Verdict.FALSE), ("Stalled", Verdict.TRUE))]
+
+
 def timestamp(now: datetime) -> str:
     """RFC 3339 in whole seconds, as metav1.Time."""
     return now.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

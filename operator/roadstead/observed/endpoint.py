@@ -37,9 +37,7 @@ def observe_endpoint(
         "id": object_id("deployments", metadata.namespace or "", metadata.name),
         "activeWorkload": serving.name if serving is not None else None,
         "state": str(state),
-        "conditions": render(
-            [_ready(serving, progress), progress, *_abnormal(progress)], previous.get("conditions") or (), generation, now
-        ),
+        "conditions": render(_conditions(serving, progress), previous.get("conditions") or (), generation, now),
     }
     return {name: value for name, value in status.items() if value is not None}
 
@@ -53,26 +51,29 @@ def _choose(wanted: str, target: Backend | None, active: Backend | None) -> tupl
         text = f'Workload "{wanted}" runs a draft; register its Artifact (spec.status: registered)'
         return active if active != target else None, Condition("Progressing", Verdict.FALSE, "WorkloadNotRegistered", text)
     if active is None or active.name == target.name or target.ready or active.suspended:
-        return target, Condition("Progressing", Verdict.TRUE, "Switched", f'Workload "{wanted}" serves')
+        if target.suspended:
+            text = f'Workload "{wanted}" is stopped; start it (spec.suspend: false)'
+            return target, Condition("Progressing", Verdict.TRUE, "WorkloadStopped", text)
+        return target, Condition("Progressing", Verdict.TRUE, "Switched", f'Workload "{wanted}" is the one that serves')
     text = f'Workload "{active.name}" serves until "{wanted}" has a ready pod'
     return active, Condition("Progressing", Verdict.TRUE, "Switching", text)
 
 
-def _ready(serving: Backend | None, progress: Condition) -> Condition:
+def _conditions(serving: Backend | None, progress: Condition) -> list[Condition]:
+    """Stalled and Reconciling are there only while they are true, and Ready isn't while stopped: that is as wished (kstatus)."""
+    found = [progress]
     if serving is None:
-        return Condition("Ready", Verdict.FALSE, progress.reason, progress.message)
-    if serving.state is State.RUNNING:
-        return Condition("Ready", Verdict.TRUE, "Serving", f'Workload "{serving.name}" serves')
-    if serving.suspended:
-        text = f'Workload "{serving.name}" is stopped; start it (spec.suspend: false)'
-        return Condition("Ready", Verdict.FALSE, "WorkloadStopped", text)
-    return Condition("Ready", Verdict.FALSE, "WorkloadNotReady", f'Workload "{serving.name}" is {serving.state}')
-
-
-def _abnormal(progress: Condition) -> list[Condition]:
-    """Stalled and Reconciling are there only while they are true (kstatus)."""
+        ready = Condition("Ready", Verdict.FALSE, progress.reason, progress.message)
+    elif serving.state is State.RUNNING:
+        ready = Condition("Ready", Verdict.TRUE, "Serving", f'Workload "{serving.name}" serves')
+    else:
+        ready = Condition("Ready", Verdict.FALSE, "WorkloadNotReady", f'Workload "{serving.name}" is {serving.state}')
+    if serving is None or serving.state is not State.STOPPED:
+        found.append(ready)
     if progress.status is Verdict.FALSE:
-        return [Condition("Stalled", Verdict.TRUE, progress.reason, progress.message)]
-    if progress.reason == "Switching":
-        return [Condition("Reconciling", Verdict.TRUE, progress.reason, progress.message)]
-    return []
+        found.append(Condition("Stalled", Verdict.TRUE, progress.reason, progress.message))
+    elif serving is not None and serving.state is State.ERRORED:
+        found.append(Condition("Stalled", Verdict.TRUE, ready.reason, ready.message))
+    elif progress.reason == "Switching":
+        found.append(Condition("Reconciling", Verdict.TRUE, progress.reason, progress.message))
+    return found

@@ -188,8 +188,9 @@ def _running_message(observed: Observed, facts: _Facts) -> str:
 def _conditions(observed: Observed, facts: _Facts, message: str, *, settled: bool) -> list[Condition]:
     running = facts.state is State.RUNNING
     reason = _reason(observed, facts)
+    ready = Condition("Ready", Verdict.TRUE if running else Verdict.FALSE, reason, message)
     found = [
-        Condition("Ready", Verdict.TRUE if running else Verdict.FALSE, reason, message),
+        *(() if facts.state is State.STOPPED else (ready,)),  # as wished, though nothing is ready: kstatus takes False for not there yet
         Condition("Available", Verdict.TRUE if facts.ready else Verdict.FALSE, "PodsReady" if facts.ready else "NoPodReady", message),
         _progressing(observed, facts),
         _artifact_resolved(observed),
@@ -242,13 +243,19 @@ def _artifact_resolved(observed: Observed) -> Condition:
 
 def _abnormal(observed: Observed, facts: _Facts, reason: str, message: str) -> list[Condition]:
     """Reconciling and Stalled are there only while they are true (kstatus)."""
-    if facts.state is State.STOPPED or (facts.at_zero and observed.refusal is None):
+    if facts.state is State.STOPPED:
         return []
+    if facts.state is State.STOPPING:  # whatever is wrong with the pods, they go
+        return [Condition("Reconciling", Verdict.TRUE, reason, message)]
     if observed.refusal is not None:
         return [Condition("Stalled", Verdict.TRUE, str(observed.refusal.reason), observed.refusal.message)]
     if facts.cause is not None and facts.cause.lasting:
         return [Condition("Stalled", Verdict.TRUE, facts.cause.reason, facts.cause.message)]
-    if not facts.rolled_out and (observed.wanted is not None or facts.state is not State.RUNNING or _version_moves(observed)):
+    if (
+        not facts.at_zero
+        and not facts.rolled_out
+        and (observed.wanted is not None or facts.state is not State.RUNNING or _version_moves(observed))
+    ):
         return [Condition("Reconciling", Verdict.TRUE, reason, message)]
     return []
 
