@@ -12,6 +12,7 @@ import time
 import uuid
 from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final, Literal, TypeAlias
@@ -98,6 +99,14 @@ class Recorder:
             except Exception:
                 self.dropped += 1
                 log.exception("Event not stored reason=%s", event["reason"])
+            finally:
+                self._waiting.task_done()
+
+    async def flush(self, seconds: float = 0.5) -> None:
+        """Return when all that was emitted is stored, or after so many seconds. ``run()`` must be running."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._waiting.join()
 
     def _affords(self, uid: str, now: float) -> bool:
         bucket = self._buckets.setdefault(uid, _Bucket(BURST, now))

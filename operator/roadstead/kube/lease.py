@@ -24,6 +24,7 @@ from roadstead.kube.errors import ApiError, Conflict, Fenced, NotFound
 from roadstead.kube.resource import LEASES, Body
 
 log = logging.getLogger(__name__)
+RELEASE_SECONDS = 1.0
 
 
 def monotonic() -> float:
@@ -91,22 +92,24 @@ class Elector:
 
     async def run(self) -> None:
         """Stand for election until cancelled; then hand over at once. Stop whatever writes before cancelling."""
-        while True:
-            while not await self._attempt():
-                await self._pause()
-            log.info("Leads lease=%s/%s identity=%s", self._namespace, self._name, self.identity)
-            self.transitions += 1
-            try:
-                self._on_started()
-                await self._keep()
-            except asyncio.CancelledError:
-                self._resign()
-                await self._release()
-                raise
-            except BaseException:
-                self._resign()
-                raise
+        try:
+            while True:
+                while not await self._attempt():
+                    await self._pause()
+                await self._lead()
+        except asyncio.CancelledError:
+            await self._release()
+            raise
+
+    async def _lead(self) -> None:
+        """One term."""
+        log.info("Leads lease=%s/%s identity=%s", self._namespace, self._name, self.identity)
+        self.transitions += 1
+        try:
+            self._on_started()
+            await self._keep()
             log.warning("Leads no more lease=%s/%s", self._namespace, self._name)
+        finally:
             self._resign()
 
     def _resign(self) -> None:
@@ -162,8 +165,10 @@ class Elector:
             expires = self._seen.since + float(spec.get("leaseDurationSeconds") or self._lease_seconds)
             if self._clock() < expires:
                 return False
+        # Until there is an answer we don't know what the record is: if we are told to stop meanwhile, it may be ours.
+        lease, self._lease = self._lease, None
         asked = self._clock()
-        return self._taken(await self._client.replace(LEASES, self._namespace, self._body(self._lease)), asked)
+        return self._taken(await self._client.replace(LEASES, self._namespace, self._body(lease)), asked)
 
     def _taken(self, answer: Body, asked: float) -> bool:
         self._lease = answer
@@ -189,11 +194,12 @@ class Elector:
         return {"apiVersion": LEASES.api_version, "kind": LEASES.kind, "metadata": metadata, "spec": spec}
 
     async def _release(self) -> None:
-        """Let the next leader start at once instead of after ``lease_seconds``; best effort, refused if it isn't ours any more."""
-        if self._lease is None or self._seen.record[0] != self.identity:
-            return
-        body = self._body(self._lease)
-        body["spec"] |= {"holderIdentity": "", "leaseDurationSeconds": 1}
+        """Let the next leader start at once instead of after ``lease_seconds``; best effort, and only if the Lease is ours."""
         with suppress(ApiError, TimeoutError, RuntimeError):  # RuntimeError: the client was closed before us
-            async with asyncio.timeout(self._retry):
+            async with asyncio.timeout(min(self._retry, RELEASE_SECONDS)):
+                lease = self._lease or await self._client.get(LEASES, self._namespace, self._name)
+                if (lease.get("spec") or {}).get("holderIdentity") != self.identity:
+                    return
+                body = self._body(lease)
+                body["spec"] |= {"holderIdentity": "", "leaseDurationSeconds": 1}
                 await self._client.replace(LEASES, self._namespace, body)

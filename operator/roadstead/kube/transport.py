@@ -2,7 +2,8 @@
 
 Retries live here only where repeating is harmless and soon worth it: no connection, a connection lost under a call that may be
 repeated, 429, 503. Three tries, then the caller's work queue takes over: it knows what else has changed meanwhile.
-A *fence* can be put before every write (each try anew), so that a leader whose term lapsed while it waited writes nothing more.
+A *fence* can be put before every write (each try anew), so that a leader whose term lapsed while it waited writes nothing more. It is
+asked twice: before anything is done, and when a connection is there and the next step is to send.
 """
 
 from __future__ import annotations
@@ -16,11 +17,12 @@ from typing import Final, Literal, TypeAlias
 
 import aiohttp
 import orjson
-from aiohttp import ClientTimeout
+from aiohttp import BytesPayload, ClientTimeout
+from aiohttp.abc import AbstractStreamWriter
 
 from roadstead.kube.backoff import backoff
 from roadstead.kube.config import ClusterConfig
-from roadstead.kube.errors import ApiError, ServerError, TooManyRequests, Unauthorized, Unreachable, error_of_response
+from roadstead.kube.errors import ApiError, Fenced, ServerError, TooManyRequests, Unauthorized, Unreachable, error_of_response
 from roadstead.kube.resource import Body
 from roadstead.kube.stream import split_lines
 
@@ -51,6 +53,23 @@ class Request:
 
 
 TLS_CLOSING_SECONDS: Final = 0.1
+
+
+class _FencedBody(BytesPayload):
+    """A body that isn't sent, nor the headers before it, which aiohttp keeps back for it, if the fence has come down meanwhile."""
+
+    def __init__(self, data: bytes, fence: Callable[[], None]) -> None:
+        super().__init__(data)
+        self.held_back: Fenced | None = None
+        self._fence = fence
+
+    async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
+        try:
+            self._fence()
+        except Fenced as error:
+            self.held_back = error
+            raise
+        await super().write_with_length(writer, content_length)
 
 
 class Transport:
@@ -140,11 +159,13 @@ class Transport:
 
     async def _try(self, request: Request) -> Body:
         async with self._slots:
+            body: bytes | _FencedBody | None = request.data
             if self._fence is not None and request.verb not in _READS:
                 self._fence()
+                body = _FencedBody(request.data or b"", self._fence)
             code = 0
             try:
-                async with self._send(request, self._timeout) as response:
+                async with self._send(request, self._timeout, body) as response:
                     payload = await response.read()
                     code = response.status
                     if code >= 300:
@@ -154,11 +175,15 @@ class Transport:
             except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
                 raise Unreachable(f"{request}: {error}", sent=False) from error
             except (aiohttp.ClientError, TimeoutError, OSError, orjson.JSONDecodeError) as error:
+                if isinstance(body, _FencedBody) and body.held_back is not None:
+                    raise body.held_back from error
                 raise Unreachable(f"{request}: {error!r}") from error
             finally:
                 self.calls[request.verb, request.plural, code] += 1
 
-    def _send(self, request: Request, timeout: ClientTimeout) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
+    def _send(
+        self, request: Request, timeout: ClientTimeout, body: bytes | BytesPayload | None = None
+    ) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
         if self._session is None:
             raise RuntimeError("ApiClient is used outside of its context")
         headers = {"Content-Type": request.content_type} if request.data is not None else {}
@@ -169,7 +194,7 @@ class Transport:
             request.method,
             self._config.url + request.path,
             params=request.query,
-            data=request.data,
+            data=body,
             headers=headers,
             timeout=timeout,
             allow_redirects=False,

@@ -21,7 +21,7 @@ _SEEN_AT_MOST: Final = 1000
 
 
 async def run_workers(
-    queue: WorkQueue[K], reconcile: Callable[[K], Awaitable[float | None]], count: int, *, grace_seconds: float = 5.0
+    queue: WorkQueue[K], reconcile: Callable[[K], Awaitable[float | None]], count: int, *, grace_seconds: float = 3.0
 ) -> None:
     """Reconcile keys of ``queue``, ``count`` at a time, until cancelled.
 

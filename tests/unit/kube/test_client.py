@@ -246,6 +246,21 @@ async def test_the_fence_is_asked_after_the_wait_for_a_slot(api: ScriptedApi) ->
     assert len(api.requests) == 1
 
 
+async def test_the_fence_is_asked_right_before_sending(api: ScriptedApi) -> None:
+    leading = iter((True, False))  # lapses while a connection is made
+
+    def fence() -> None:
+        if not next(leading):
+            raise Fenced("lapsed")
+
+    async with ApiClient(ClusterConfig(api.url), user_agent="test", fence=fence) as client:
+        with pytest.raises(Fenced):
+            await client.merge_patch(PODS, "ns", "p", {"spec": {}})
+        api.will(answer(thing("p")))
+        await client.get(PODS, "ns", "p")
+    assert [request.method for request in api.requests] == ["GET"]
+
+
 async def test_at_most_so_many_calls_in_flight_not_counting_watches(api: ScriptedApi) -> None:
     async with ApiClient(ClusterConfig(api.url), user_agent="test", max_in_flight=2) as client:
         watching = [asyncio.create_task(anext(client.watch(PODS, resource_version="1"))) for _ in range(3)]

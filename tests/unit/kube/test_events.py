@@ -113,3 +113,19 @@ async def test_memory_is_bounded(client: ApiClient, monkeypatch: pytest.MonkeyPa
     for number in range(50):
         await say(made, "x", ObjectRef("v1", "Pod", "ns", "p", f"uid-{number}"))
     assert len(made._said) == len(made._buckets) == 10
+
+
+async def test_flush_waits_until_all_is_stored(api: ScriptedApi, recorder: Recorder) -> None:
+    for number in range(5):
+        await say(recorder, f"note {number}")
+    await recorder.flush()
+    assert len(api.bodies) == 5
+
+
+async def test_flush_does_not_wait_for_ever(api: ScriptedApi, recorder: Recorder) -> None:
+    api.script.clear()
+    api.will(*[refuse(429, retry_after="9")] * 1000)
+    await say(recorder, "note")
+    began = asyncio.get_running_loop().time()
+    await recorder.flush()
+    assert asyncio.get_running_loop().time() - began < 5

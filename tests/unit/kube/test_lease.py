@@ -126,6 +126,23 @@ async def test_release_hands_over_at_once(lease_api: LeaseApi) -> None:
         assert lease_api.lease["spec"]["leaseTransitions"] == 1
 
 
+@pytest.mark.parametrize("leads", [True, False], ids=["renewing", "taking it"])
+async def test_a_lease_whose_writing_was_under_way_is_released_too(lease_api: LeaseApi, leads: bool) -> None:
+    """The write was carried out but its answer never came: only a look tells what the record says now."""
+    lease_api.deaf_after_write = not leads
+    async with standing(lease_api, "a") as a:
+        if leads:
+            await until(lambda: a.elector.leading)
+        lease_api.deaf_after_write = True
+        before = len(lease_api.requests)
+        await until(lambda: len(lease_api.requests) > before + (not leads))
+        await asyncio.sleep(0.1)
+        assert lease_api.holder == a.elector.identity
+        lease_api.deaf_after_write = False
+        await a.stop()
+    assert lease_api.holder == ""
+
+
 async def test_a_leader_that_is_cut_off_stops_before_another_starts(lease_api: LeaseApi) -> None:
     async with standing(lease_api, "a") as a:
         await until(lambda: a.elector.leading)
