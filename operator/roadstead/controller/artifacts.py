@@ -16,7 +16,6 @@ from roadstead.controller.platform import PlatformKeeper
 from roadstead.controller.registration import Registrar
 from roadstead.controller.retention import Retention
 from roadstead.desired.content import content_digest
-from roadstead.errors import Refusal
 from roadstead.kube.client import ApiClient
 from roadstead.kube.errors import NotFound
 from roadstead.observed.conditions import Condition, Verdict, not_ready, render
@@ -79,11 +78,8 @@ class ArtifactReconciler:
 
     async def _keep(self, key: Key, artifact: Artifact) -> float | None:
         """Retention of a deleted Artifact; one that is still used stays."""
-        try:
-            days = self._platform.settings().retention.deleted_days
-        except Refusal:
-            return None
         deleted = bool(artifact.spec.deleted)
         if deleted and self._objects.referring_to(key):
             return None
+        days = self._platform.deleted_days
         return (await self._retention.keep(ARTIFACTS, key, artifact.metadata, deleted=deleted, days=days)).look_again_seconds

@@ -61,7 +61,7 @@ class Controller:
 
     def __init__(self, client: ApiClient, recorder: Recorder, reconciled: Reconciled = lambda *_: None) -> None:
         self.queue: WorkQueue[Key] = WorkQueue()
-        self.objects = Objects(self.queue.add, self._changed)
+        self.objects = Objects(self._declared, self._changed)
         self.mirrors = Mirrors(client, self._changed, self._gone, self._keda_came)
         self._client = client
         self._reconciled = reconciled
@@ -106,6 +106,11 @@ class Controller:
             case Kind.PLATFORM:
                 return await self._platform.reconcile(key)
 
+    def new_term(self) -> None:
+        """Leadership was gained: nothing is believed of what was written in an earlier term, and everything is looked at."""
+        self._workloads.forget_memories()
+        self.enqueue_all()
+
     def enqueue_all(self) -> None:
         """Look at everything again, after what has really changed."""
         for kind in Kind:
@@ -136,6 +141,12 @@ class Controller:
                 if stored is not None and stored.uid == uid:
                     log.info("%s was deleted while the watch was away", key)
                     self.objects.forget(key)
+
+    def _declared(self, key: Key) -> None:
+        """What users declared has changed, or what it refers to. A Platform is taken in at once, also while another replica leads."""
+        if key.kind is Kind.PLATFORM:
+            self._platform.look()
+        self.queue.add(key)
 
     def _changed(self, key: Key) -> None:
         """A child, a pod or a status changed. They change in bursts, and one verdict, one status write, serves the whole burst."""

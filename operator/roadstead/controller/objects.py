@@ -15,9 +15,8 @@ import orjson
 
 from roadstead.api.artifact import Artifact
 from roadstead.api.deployment import Deployment
-from roadstead.api.platform import Platform
 from roadstead.api.workload import Workload
-from roadstead.controller.kinds import PLATFORM_NAME, Key, Kind
+from roadstead.controller.kinds import Key, Kind
 from roadstead.names import VERSION_ANNOTATION
 
 Body = dict[str, Any]
@@ -103,11 +102,6 @@ class Objects:
         """An Artifact, parsed."""
         stored = self._stored.get(key)
         return None if stored is None else Artifact.model_validate_json(stored.raw)
-
-    def platform(self) -> Platform | None:
-        """The administrator's settings, parsed."""
-        stored = self._stored.get(Key(Kind.PLATFORM, "", PLATFORM_NAME))
-        return None if stored is None else Platform.model_validate_json(stored.raw)
 
     def referring_to(self, key: Key) -> tuple[Key, ...]:
         """The Workloads of an Artifact, or the Deployments of a Workload, in the order of their names."""

@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
+
+from pydantic import ValidationError
 
 from roadstead.api.platform import PlatformSpec
 from roadstead.controller.kinds import PLATFORM_NAME, PLATFORMS, Key, Kind
-from roadstead.controller.objects import Objects, Stored
+from roadstead.controller.objects import Objects
 from roadstead.desired.settings import problems
 from roadstead.errors import Reason, Refusal
 from roadstead.kube.client import ApiClient
@@ -17,16 +19,19 @@ from roadstead.kube.errors import NotFound
 from roadstead.observed.conditions import Condition, Verdict, not_ready, render
 
 log = logging.getLogger(__name__)
-KEY = Key(Kind.PLATFORM, "", PLATFORM_NAME)
+KEY: Final = Key(Kind.PLATFORM, "", PLATFORM_NAME)
+PROBLEMS_SHOWN: Final = 5
 
 
 class PlatformKeeper:
-    """Holds the settings in force and says in the Platform's status whether they are the declared ones."""
+    """Holds the settings in force and says in the Platform's status whether they are the declared ones.
+
+    ``look`` wants to be called at every change of the Platform, whoever leads: a new leader must know the last good settings.
+    """
 
     def __init__(self, client: ApiClient, objects: Objects) -> None:
         self._client = client
         self._objects = objects
-        self._seen: Stored | None = None
         self._problems: list[str] = []
         self._good: PlatformSpec | None = None
 
@@ -35,21 +40,44 @@ class PlatformKeeper:
 
         Raises Refusal when there is only a bad one: then nothing is created or changed, and running pods are left alone.
         """
-        self._look()
         if self._good is not None:
             return self._good
         if self._problems:
             raise Refusal(Reason.PLATFORM_INVALID, f'Platform "default" can\'t be put in force: {self._problems[0]}')
         return PlatformSpec()
 
+    @property
+    def deleted_days(self) -> int | None:
+        """For how many days what was softly deleted is kept; None while there are no settings in force."""
+        try:
+            return self.settings().retention.deleted_days
+        except Refusal:
+            return None
+
+    def look(self) -> None:
+        """Take in the present object. A deleted Platform leaves the last good settings in force."""
+        stored = self._objects.get(KEY)
+        if stored is None:
+            return
+        try:
+            spec = PlatformSpec.model_validate(stored.body().get("spec") or {})
+        except ValidationError as error:
+            self._problems = _unreadable(error)
+        else:
+            self._problems = problems(spec)
+            if not self._problems:
+                self._good = spec
+                return
+        log.warning("Platform default is not put in force: %s", "; ".join(self._problems))
+
     async def reconcile(self, key: Key) -> float | None:
         """Write the status if it changed."""
-        stored, platform = self._objects.get(key), self._objects.platform()
-        if key != KEY or stored is None or platform is None:
+        stored = self._objects.get(key)
+        if key != KEY or stored is None:
             return None
-        self._look()
-        previous: Mapping[str, Any] = stored.body().get("status") or {}
-        generation = platform.metadata.generation or 0
+        body = stored.body()
+        previous: Mapping[str, Any] = body.get("status") or {}
+        generation = int(body["metadata"].get("generation") or 0)
         if self._problems:
             kept = "the last good settings stay in force" if self._good is not None else "nothing is created until it is corrected"
             conditions = not_ready("Invalid", f"{'; '.join(self._problems)}; {kept}")
@@ -66,17 +94,12 @@ class PlatformKeeper:
                 self._objects.forget(key)
         return None
 
-    def _look(self) -> None:
-        """Take in the present object. A deleted Platform leaves the last good settings in force."""
-        stored = self._objects.get(KEY)
-        if stored is None or stored is self._seen:
-            return
-        self._seen = stored
-        platform = self._objects.platform()
-        if platform is None:
-            return
-        self._problems = problems(platform.spec)
-        if self._problems:
-            log.warning("Platform default is not put in force: %s", "; ".join(self._problems))
-        else:
-            self._good = platform.spec
+
+def _unreadable(error: ValidationError) -> list[str]:
+    """Sentences on what our types refuse though the API server took it: it was written under the CRDs of another version."""
+    found = error.errors(include_url=False, include_input=False, include_context=False)[:PROBLEMS_SHOWN]
+    paths = (".".join(("spec", *map(str, each["loc"]))) for each in found)
+    return [
+        f"{path} can't be read by this version of the operator ({each['msg']}); correct it or upgrade the operator"
+        for path, each in zip(paths, found, strict=True)
+    ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import defaultdict
+from weakref import WeakValueDictionary
 
 from roadstead.controller.kinds import ARTIFACTS, Key
 from roadstead.controller.objects import Lineage, Objects, Stored
@@ -22,7 +22,8 @@ class Registrar:
     def __init__(self, client: ApiClient, objects: Objects) -> None:
         self._client = client
         self._objects = objects
-        self._locks: defaultdict[Lineage, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._locks: WeakValueDictionary[Lineage, asyncio.Lock] = WeakValueDictionary()
+        """Each lives as long as somebody holds or awaits it."""
         self._given: dict[Key, tuple[str, Lineage, int]] = {}
 
     async def version(self, key: Key, stored: Stored) -> int | None:
@@ -33,7 +34,8 @@ class Registrar:
         if stored.version:
             self._given.pop(key, None)
             return stored.version
-        async with self._locks[lineage]:
+        lock = self._locks.setdefault(lineage, asyncio.Lock())
+        async with lock:
             given = self._given.get(key)
             if given is not None and given[0] == stored.uid:
                 return given[2]

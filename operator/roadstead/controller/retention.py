@@ -19,7 +19,10 @@ LONGEST_LOOK_SECONDS = 3600.0
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """Until when a deleted object can be restored (None: it isn't deleted), and in how many seconds to look again."""
+    """Until when a deleted object can be restored, and in how many seconds to look again.
+
+    ``until`` is None for an object that isn't deleted, and while nobody can say for how long deleted ones are kept.
+    """
 
     until: datetime | None = None
     look_again_seconds: float | None = None
@@ -32,8 +35,11 @@ class Retention:
     def __init__(self, client: ApiClient) -> None:
         self._client = client
 
-    async def keep(self, resource: Resource, key: Key, metadata: Metadata, *, deleted: bool, days: int) -> Kept:
-        """Stamp an object when its deletion is first seen, take the stamp off a restored one, purge it after ``days``."""
+    async def keep(self, resource: Resource, key: Key, metadata: Metadata, *, deleted: bool, days: int | None) -> Kept:
+        """Stamp an object when its deletion is first seen, take the stamp off a restored one, purge it after ``days``.
+
+        Without ``days`` (no settings are in force) it is stamped all the same, so that the time counts, and never purged.
+        """
         stamp = metadata.annotations.get(DELETED_ANNOTATION)
         if not deleted:
             if stamp is not None:
@@ -44,6 +50,8 @@ class Retention:
         if since is None:
             await self._stamp(resource, key, metadata, timestamp(now))
             since = now
+        if days is None:
+            return Kept(look_again_seconds=LONGEST_LOOK_SECONDS)
         until = since + timedelta(days=days)
         left = (until - now).total_seconds()
         if left > 0:

@@ -71,6 +71,13 @@ class WorkloadReconciler:
         if (memory := self._memories.get(key)) is not None:
             memory.gone(kind, uid)
 
+    def forget_memories(self) -> None:
+        """A new term of leadership: what we wrote in an earlier one may have been overwritten by the replica that led in between.
+
+        A reconcile still under way keeps the memory that it began with, and its key is looked at again.
+        """
+        self._memories.clear()
+
     def take_those_without_keda(self) -> set[Key]:
         """The Workloads that were last found to want KEDA while it wasn't there; called when it has come."""
         taken, self._without_keda = self._without_keda, set()
@@ -88,15 +95,15 @@ class WorkloadReconciler:
             return None
         previous = self._previous(key, workload)
         memory = self._memories[key]
+        desired, artifact, refusal, written, resting = Desired(), None, None, Written(), None
         platform, in_place = PlatformSpec(), False
-        desired, artifact, refusal, written, kept, resting = Desired(), None, None, Written(), Kept(), None
+        days, deleted = self._platform.deleted_days, bool(workload.spec.deleted)
+        kept = await self._retention.keep(WORKLOADS, key, workload.metadata, deleted=deleted, days=days)
+        if kept.purged:
+            return None
         try:
-            platform = self._platform.settings()
-            days = platform.retention.deleted_days
-            kept = await self._retention.keep(WORKLOADS, key, workload.metadata, deleted=bool(workload.spec.deleted), days=days)
-            if kept.purged:
-                return None
-            artifact = self._artifact(key, workload) if not workload.spec.deleted else None
+            platform = PlatformSpec() if deleted else self._platform.settings()  # deletion works whatever is wrong with the settings
+            artifact = self._artifact(key, workload) if not deleted else None
             scaled = self._mirrors.child(ChildKind.SCALED_OBJECT, (key.namespace, key.name))
             proven, resting = rested_template(previous, scaled, platform.scaling.cooldown_seconds, datetime.now(UTC))
             inputs = Inputs(
