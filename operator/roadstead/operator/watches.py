@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -50,6 +51,23 @@ class _NoProgress(kopf.ProgressStorage):
         return None
 
 
+async def run(saw: Saw, config: ClusterConfig, spawned: Callable[[], None]) -> None:
+    """Watch until cancelled. Raises what ended the watches otherwise.
+
+    ``kopf.operator()`` takes SIGTERM away from the process, and ends by cancelling every task that it finds younger than itself. Done in
+    its two halves, the first can be told apart: ``spawned`` is called when kopf has set its signal handlers, and only what kopf leaves
+    behind while it stops is left to be cancelled.
+    """
+    stop = asyncio.Event()
+    roots = await kopf.spawn_tasks(registry=registry(saw, config), settings=settings(), clusterwide=True, stop_flag=stop)
+    spawned()
+    try:
+        await asyncio.wait(roots, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        stop.set()
+        await kopf.run_tasks(roots, ignored=asyncio.all_tasks())
+
+
 def settings() -> kopf.OperatorSettings:
     """kopf's settings: standalone (the Lease decides who works), silent, and quick to let memory go."""
     chosen = kopf.OperatorSettings()
@@ -59,7 +77,7 @@ def settings() -> kopf.OperatorSettings:
     chosen.watching.chunk_size = 500
     chosen.watching.connect_timeout = 10
     chosen.networking.request_timeout = 30
-    chosen.process.ultimate_exiting_timeout = 25
+    chosen.process.ultimate_exiting_timeout = None  # it would kill a process that outlives a broken watch
     chosen.persistence.finalizer = "roadstead.dev/finalizer"
     chosen.persistence.diffbase_storage = _NoDiffBase()
     chosen.persistence.progress_storage = _NoProgress()
