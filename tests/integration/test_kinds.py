@@ -100,6 +100,31 @@ class TestDeployment:
         wait_for(lambda: reason("Progressing") == "WorkloadStopped", "stopped")
         wait_for(lambda: reason() is None, "nothing to wait for")
 
+    def test_importance_waits_for_the_next_rollout(self, cluster: ControlCluster, namespace: str) -> None:
+        """The budget comes and goes at once; the pods' priority with the user's next change only."""
+        apply(cluster, here(namespace, raw_artifact(status="registered")), here(namespace, raw_workload()))
+        wait_state(cluster, namespace, "running")
+        assert get(cluster, "pdb", "chat", namespace) is None
+        classes = lambda: pods_field(cluster, namespace, "priorityClassName")  # noqa: E731
+        assert classes() == set()
+        said = lambda: condition(status(cluster, namespace), "UpToDate")  # noqa: E731
+        for number, (importance, budget) in enumerate((("critical", True), ("low", False))):
+            quiet(cluster)
+            before, former = pod_uids(cluster, namespace), classes()
+            apply(cluster, endpoint(namespace, "chat", importance=importance))
+            wait_for(lambda: said().get("status") == "False", f"{importance} to be pending")
+            assert "importance" in said()["message"]
+            wait_for(lambda budget=budget: (get(cluster, "pdb", "chat", namespace) is not None) is budget, "the budget")
+            quiet(cluster)
+            assert (pod_uids(cluster, namespace), classes()) == (before, former)
+            patch(cluster, "rsw", "chat", namespace, restartedAt=f"2026-11-25T12:0{number}:00Z")
+            wait_for(lambda: said().get("status") == "True", "the user's restart to carry it")
+            wait_for(lambda before=before: set(pod_uids(cluster, namespace).split()).isdisjoint(before.split()), "new pods")
+            assert classes() == {f"roadstead-{importance}"}
+            assert (get(cluster, "pdb", "chat", namespace) is not None) is budget
+            value = cluster.kubectl("get", "priorityclass", f"roadstead-{importance}", "-o", "jsonpath={.value}")
+            assert pods_field(cluster, namespace, "priority") == {value or "0"}
+
 
 class TestPlatform:
     def test_a_change_restarts_nothing_and_is_said_to_wait(self, cluster: ControlCluster, namespace: str, settings: None) -> None:
@@ -242,3 +267,8 @@ def test_whatever_is_wrong_stopping_and_deleting_work(cluster: ControlCluster, n
     patch(cluster, "rsw", "gone", namespace, deleted=True)
     wait_state(cluster, namespace, "stopped", "gone")
     assert get(cluster, "deployment.apps", "gone", namespace) is None
+
+
+def pods_field(cluster: ControlCluster, namespace: str, field: str) -> set[str]:
+    """What the pods' specs say in that field, each value once."""
+    return set(cluster.kubectl("get", "pods", "-n", namespace, "-o", f"jsonpath={{.items[*].spec.{field}}}").split())
