@@ -234,7 +234,7 @@ async def test_a_status_never_reaches_a_namesake(client: ApiClient, namespace: s
     await client.create(WORKLOADS, namespace, workload)
     with pytest.raises(Conflict):
         await client.set_status(WORKLOADS, namespace, "chat", first["metadata"]["uid"], {"state": "running"})
-    assert "status" not in await client.get(WORKLOADS, namespace, "chat")
+    assert (await client.get(WORKLOADS, namespace, "chat"))["status"] == {"observedGeneration": -1}
 
 
 async def test_refusals_say_why(client: ApiClient, namespace: str) -> None:
