@@ -206,6 +206,21 @@ class Gateway(Model):
     )
 
 
+class LogLevel(StrEnum):
+    """Levels of Python's logging."""
+
+    DEBUG = "DEBUG"
+    INFO = "INFO"
+    WARNING = "WARNING"
+    ERROR = "ERROR"
+
+
+class Logging(Model):
+    """What the operator's processes log."""
+
+    level: LogLevel | None = Field(None, description="From which level on, at once and without a restart (absent: as they were started).")
+
+
 SECTION: Json = {"default": {}}
 """An absent section is made by the API server and filled with its defaults, so that the settings in force can be read off the object."""
 
@@ -232,6 +247,7 @@ class PlatformSpec(Model):
         default_factory=Placement, json_schema_extra=SECTION, description="Where pods go, unless a Workload says otherwise."
     )
     gateway: Gateway = Field(default_factory=Gateway, json_schema_extra=SECTION, description="The gateway in front of the endpoints.")
+    logging: Logging = Field(default_factory=Logging, json_schema_extra=SECTION, description="What the operator's processes log.")
 
 
 class PlatformStatus(Status):

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from enum import StrEnum
 
+from roadstead.api.platform import PlatformSpec
 from roadstead.controller.artifacts import ArtifactReconciler
 from roadstead.controller.drafts import Drafts
 from roadstead.controller.endpoints import EndpointReconciler
@@ -18,6 +19,7 @@ from roadstead.controller.platform import PlatformKeeper
 from roadstead.controller.registration import Registrar
 from roadstead.controller.retention import Retention
 from roadstead.controller.said import Announcer
+from roadstead.controller.usage import GpuUsage
 from roadstead.controller.workloads import WorkloadReconciler
 from roadstead.desired import ChildKind
 from roadstead.kube.client import ApiClient
@@ -59,19 +61,35 @@ class Controller:
     that every cache is filled; keys gather meanwhile.
     """
 
-    def __init__(self, client: ApiClient, recorder: Recorder, reconciled: Reconciled = lambda *_: None) -> None:
-        self.queue: WorkQueue[Key] = WorkQueue()
+    def __init__(
+        self,
+        client: ApiClient,
+        recorder: Recorder,
+        *,
+        reconciled: Reconciled = lambda *_: None,
+        waited: Callable[[float], None] = lambda _: None,
+        settings_in_force: Callable[[PlatformSpec], None] = lambda _: None,
+    ) -> None:
+        self.queue: WorkQueue[Key] = WorkQueue(waited=waited)
         self.objects = Objects(self._declared, self._changed)
         self.mirrors = Mirrors(client, self._changed, self._gone, self._keda_came)
+        self.gpus = GpuUsage(self.mirrors)
         self._client = client
         self._reconciled = reconciled
         drafts = Drafts(self.objects, self._has_children, self.queue.add)
         retention = Retention(client)
-        self._platform = PlatformKeeper(client, self.objects)
+        self.platform = PlatformKeeper(client, self.objects, settings_in_force)
         self._workloads = WorkloadReconciler(
-            client, self.objects, self.mirrors, Announcer(recorder), self._platform, drafts=drafts, retention=retention
+            client,
+            self.objects,
+            self.mirrors,
+            Announcer(recorder),
+            self.platform,
+            drafts=drafts,
+            retention=retention,
+            gpus=self.gpus,
         )
-        self._artifacts = ArtifactReconciler(client, self.objects, Registrar(client, self.objects), drafts, self._platform, retention)
+        self._artifacts = ArtifactReconciler(client, self.objects, Registrar(client, self.objects), drafts, self.platform, retention)
         self._endpoints = EndpointReconciler(client, self.objects, self.mirrors)
 
     async def run(self, workers: int) -> None:
@@ -104,7 +122,7 @@ class Controller:
             case Kind.DEPLOYMENT:
                 return await self._endpoints.reconcile(key)
             case Kind.PLATFORM:
-                return await self._platform.reconcile(key)
+                return await self.platform.reconcile(key)
 
     def new_term(self) -> None:
         """Leadership was gained: nothing is believed of what was written in an earlier term, and everything is looked at."""
@@ -145,7 +163,7 @@ class Controller:
     def _declared(self, key: Key) -> None:
         """What users declared has changed, or what it refers to. A Platform is taken in at once, also while another replica leads."""
         if key.kind is Kind.PLATFORM:
-            self._platform.look()
+            self.platform.look()
         self.queue.add(key)
 
     def _changed(self, key: Key) -> None:

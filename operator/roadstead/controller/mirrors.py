@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from functools import partial
 from typing import Any
 
@@ -96,6 +96,10 @@ class Mirrors:
         """The mirrored apps/v1 Deployment."""
         found = self._children[ChildKind.DEPLOYMENT].items.get(name)
         return found if isinstance(found, DeploymentView) else None
+
+    def deployments(self) -> Iterator[DeploymentView]:
+        """All mirrored apps/v1 Deployments."""
+        return (view for view in self._children[ChildKind.DEPLOYMENT].items.values() if isinstance(view, DeploymentView))
 
     def pods(self, name: Name) -> tuple[PodView, ...]:
         """The pods of a Workload."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -27,11 +27,13 @@ class PlatformKeeper:
     """Holds the settings in force and says in the Platform's status whether they are the declared ones.
 
     ``look`` wants to be called at every change of the Platform, whoever leads: a new leader must know the last good settings.
+    ``in_force`` is told whenever good settings were declared.
     """
 
-    def __init__(self, client: ApiClient, objects: Objects) -> None:
+    def __init__(self, client: ApiClient, objects: Objects, in_force: Callable[[PlatformSpec], None]) -> None:
         self._client = client
         self._objects = objects
+        self._in_force = in_force
         self._problems: list[str] = []
         self._good: PlatformSpec | None = None
 
@@ -45,6 +47,11 @@ class PlatformKeeper:
         if self._problems:
             raise Refusal(Reason.PLATFORM_INVALID, f'Platform "default" can\'t be put in force: {self._problems[0]}')
         return PlatformSpec()
+
+    @property
+    def gpu_types(self) -> tuple[str, ...]:
+        """The names in the catalogue of the settings in force."""
+        return tuple(entry.gpu_type for entry in self._good.gpu_types or ()) if self._good is not None else ()
 
     @property
     def deleted_days(self) -> int | None:
@@ -67,6 +74,7 @@ class PlatformKeeper:
             self._problems = problems(spec)
             if not self._problems:
                 self._good = spec
+                self._in_force(spec)
                 return
         log.warning("Platform default is not put in force: %s", "; ".join(self._problems))
 

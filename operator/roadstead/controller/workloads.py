@@ -22,6 +22,7 @@ from roadstead.controller.objects import Objects
 from roadstead.controller.platform import PlatformKeeper
 from roadstead.controller.retention import Kept, Retention
 from roadstead.controller.said import Announcer
+from roadstead.controller.usage import GpuUsage
 from roadstead.desired import ChildKind, Desired, Inputs, build, stopped
 from roadstead.desired.artifact import inline_spec
 from roadstead.desired.autoscaler import scales_on_http
@@ -51,6 +52,7 @@ class WorkloadReconciler:
         *,
         drafts: Drafts,
         retention: Retention,
+        gpus: GpuUsage,
     ) -> None:
         self._client = client
         self._objects = objects
@@ -59,6 +61,7 @@ class WorkloadReconciler:
         self._platform = platform
         self._drafts = drafts
         self._retention = retention
+        self._gpus = gpus
         self._children = ChildWriter(client, mirrors)
         self._memories: dict[Key, Memory] = {}
         self._doubted: set[Key] = set()
@@ -90,6 +93,7 @@ class WorkloadReconciler:
             self._memories.pop(key, None)
             self._doubted.discard(key)
             self._without_keda.discard(key)
+            self._gpus.forget(key)
             return None
         if workload.metadata.deletion_timestamp is not None or not await self._still_there(key, workload):
             return None
@@ -115,6 +119,7 @@ class WorkloadReconciler:
                 proven=proven,
             )
             desired, in_place = _built(inputs, previous)
+            self._gpus.note(key, desired)
         except Refusal as error:
             refusal = error
             if workload.spec.suspend:  # whatever is wrong, stopping works

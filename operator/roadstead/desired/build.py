@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from roadstead.api.artifact import Artifact
 from roadstead.api.container import primary
-from roadstead.api.deployment import Deployment
+from roadstead.api.deployment import Deployment, Importance
 from roadstead.api.platform import PlatformSpec
 from roadstead.api.workload import Workload
 from roadstead.desired.artifact import build_inline_artifact
@@ -42,12 +42,14 @@ class Inputs:
 
 @dataclass(frozen=True, slots=True)
 class Desired:
-    """The children that must exist (None: must not), who sets the replica count, and the address that follows from them."""
+    """The children that must exist (None: must not), who sets the replica count, and what else follows: the address inside the cluster,
+    the GPUs of one pod, and the importance (None: no Deployment is in front)."""
 
     children: Mapping[ChildKind, Child | None] = field(default_factory=dict)
     replicas: Replicas = field(default_factory=lambda: Replicas(0))
     internal_url: str | None = None
     gpus: tuple[GpuPlacement, ...] = ()
+    importance: Importance | None = None
 
 
 def stopped(workload: Workload, platform: PlatformSpec, *, scaled_object: bool, proven: bool) -> Desired:
@@ -87,4 +89,5 @@ def build(inputs: Inputs) -> Desired:
         replicas(workload, **facts),
         internal_url(workload, primary(containers)),
         tuple(placement for placement in gpu_placements(pods) if placement is not None),
+        level,
     )

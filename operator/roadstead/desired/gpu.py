@@ -14,13 +14,17 @@ NVIDIA_GPU = "nvidia.com/gpu"
 
 @dataclass(frozen=True, slots=True)
 class GpuPlacement:
-    """What a pod needs to get its GPUs: ``terms`` are alternatives, each a map of node labels that must all match."""
+    """What a pod needs to get its GPUs: ``terms`` are alternatives, each a map of node labels that must all match.
+
+    ``gpu_type`` is the catalogue's name; None where any will do.
+    """
 
     resource: str
     count: int
     terms: tuple[dict[str, str], ...]
     tolerations: tuple[Body, ...]
     runtime_class: str | None
+    gpu_type: str | None = None
 
 
 def placement(ask: Ask, platform: PlatformSpec) -> GpuPlacement | None:
@@ -39,6 +43,7 @@ def placement(ask: Ask, platform: PlatformSpec) -> GpuPlacement | None:
             *(toleration.model_dump(by_alias=True, exclude_none=True, mode="json") for toleration in entry.tolerations or ()),
         ),
         entry.runtime_class_name,
+        entry.gpu_type,
     )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict, deque
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from typing import Generic, TypeVar
 
 from roadstead.kube.backoff import backoff
@@ -18,11 +18,17 @@ K = TypeVar("K", bound=Hashable)
 
 
 class WorkQueue(Generic[K]):
-    """All of it runs in one event loop; only ``get`` waits. Closed at first: call ``open()``."""
+    """All of it runs in one event loop; only ``get`` waits. Closed at first: call ``open()``.
 
-    def __init__(self, *, base_seconds: float = 0.25, cap_seconds: float = 300.0) -> None:
+    ``waited`` is told for how many seconds each key that is handed out has waited.
+    """
+
+    def __init__(self, *, base_seconds: float = 0.25, cap_seconds: float = 300.0, waited: Callable[[float], None] = lambda _: None) -> None:
         self.retries = 0
         """Retries ever asked for."""
+        self.adds = 0
+        """Keys ever queued; one that waits already counts once."""
+        self._waited = waited
         self._base = base_seconds
         self._cap = cap_seconds
         self._normal: OrderedDict[K, float] = OrderedDict()
@@ -68,6 +74,7 @@ class WorkQueue(Generic[K]):
             return
         self._low.pop(key, None)
         (self._low if low else self._normal)[key] = asyncio.get_running_loop().time()
+        self.adds += 1
         self._wake()
 
     def add_after(self, key: K, seconds: float) -> None:
@@ -97,7 +104,8 @@ class WorkQueue(Generic[K]):
                 else:
                     self._wake()  # woken and cancelled at once: pass it on
                 raise
-        key, _ = (self._normal or self._low).popitem(last=False)
+        key, since = (self._normal or self._low).popitem(last=False)
+        self._waited(asyncio.get_running_loop().time() - since)
         self._busy[key] = None
         return key
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Hashable
+from contextvars import ContextVar
 from typing import Final, Generic, TypeVar
 
 from roadstead.kube.errors import ApiError, Fenced
@@ -18,6 +19,8 @@ log = logging.getLogger(__name__)
 K = TypeVar("K", bound=Hashable)
 
 _SEEN_AT_MOST: Final = 1000
+LOOKED_AT: Final[ContextVar[str]] = ContextVar("LOOKED_AT", default="")
+"""What the running worker reconciles; empty outside of workers. Log lines name it."""
 
 
 async def run_workers(
@@ -58,9 +61,11 @@ class _Crew(Generic[K]):
         while not self.stopping:
             key = await self._queue.get()
             self.busy.add(me)
+            LOOKED_AT.set(str(key))
             try:
                 await self._look(key)
             finally:
+                LOOKED_AT.set("")
                 self.busy.discard(me)
                 self._queue.done(key)
 
@@ -72,10 +77,10 @@ class _Crew(Generic[K]):
         except ApiError as error:
             delay = self._queue.retry(key, at_least=error.retry_after or 0.0)
             level = logging.DEBUG if error.transient and self._queue.failures(key) < 5 else logging.WARNING
-            log.log(level, "Reconcile failed key=%s again_in=%.1fs: %s", key, delay, error)
+            log.log(level, "Reconcile failed again_in=%.1fs: %s", delay, error)
         except Exception as error:
             delay = self._queue.retry(key)
-            log.error("Reconcile failed key=%s again_in=%.1fs: %r", key, delay, error, exc_info=self._unseen(error))
+            log.error("Reconcile failed again_in=%.1fs: %r", delay, error, exc_info=self._unseen(error))
         else:
             self._queue.forget(key)
             if again is not None:

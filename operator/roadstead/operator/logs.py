@@ -1,4 +1,4 @@
-"""Log output: Kubernetes style text, or one JSON object a line."""
+"""Log output: Kubernetes style text, or one JSON object a line. Whatever is logged while an object is reconciled names it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from datetime import UTC, datetime
 
 import orjson
 
+from roadstead.kube.workers import LOOKED_AT
 from roadstead.settings import Settings
+
+log = logging.getLogger(__name__)
 
 
 class JsonFormatter(logging.Formatter):
@@ -21,16 +24,39 @@ class JsonFormatter(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
         }
+        if looked_at := LOOKED_AT.get():
+            entry["object"] = looked_at
         if record.exc_info:
             entry["error"] = self.formatException(record.exc_info)
         return orjson.dumps(entry).decode()
 
 
+class TextFormatter(logging.Formatter):
+    """A line for people; the object stands at its end."""
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - its name in the standard library
+        text = super().formatMessage(record)
+        looked_at = LOOKED_AT.get()
+        return f"{text} object={looked_at}" if looked_at else text
+
+
 def configure(settings: Settings) -> None:
     """Set up the root logger. kopf reports every event at INFO; only its warnings are kept."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(
-        JsonFormatter() if settings.log_format == "json" else logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
-    )
+    handler.setFormatter(JsonFormatter() if settings.log_format == "json" else TextFormatter())
     logging.basicConfig(level=settings.log_level, handlers=[handler], force=True)
     logging.getLogger("kopf").setLevel(logging.WARNING)
+
+
+def set_level(level: str) -> None:
+    """Log from this level on, from now on."""
+    root = logging.getLogger()
+    number = logging.getLevelNamesMapping()[level]
+    if number == root.level:
+        return
+    root.setLevel(min(number, root.level))  # so that this line is seen whichever way it goes
+    log.warning("Logs from level %s on", level)
+    root.setLevel(number)

@@ -22,8 +22,9 @@ from roadstead.kube.config import load
 from roadstead.kube.events import Recorder
 from roadstead.kube.lease import Elector
 from roadstead.operator.health import Health, served
+from roadstead.operator.lag import LoopLag
 from roadstead.operator.leadership import Leadership
-from roadstead.operator.logs import configure
+from roadstead.operator.logs import configure, set_level
 from roadstead.operator.metrics import Metrics
 from roadstead.operator.startup import Startup
 from roadstead.settings import Settings
@@ -65,9 +66,16 @@ async def serve(settings: Settings) -> None:
         client = await stack.enter_async_context(ApiClient(config, user_agent=agent, fence=elector.fence))
         recorder = Recorder(client, controller="roadstead.dev/operator", instance=identity)
         metrics = Metrics()
-        controller = Controller(client, recorder, metrics.reconciled)
+        controller = Controller(
+            client,
+            recorder,
+            reconciled=metrics.reconciled,
+            waited=metrics.waited,
+            settings_in_force=lambda platform: set_level(platform.logging.level or settings.log_level),
+        )
         metrics.watch(controller, elector, (client, unfenced))
-        health = Health(controller)
+        lag = LoopLag(metrics.lagged)
+        health = Health(controller, lag)
         await stack.enter_async_context(served(health.routes(), settings.health_port))
         await stack.enter_async_context(served(metrics.routes(), settings.metrics_port))
         startup = Startup(controller, leadership, health, settings)
@@ -78,6 +86,7 @@ async def serve(settings: Settings) -> None:
             "open": startup.open(),
             "watches": startup.watch(config, heed_signals),
             "sweep": startup.sweep(),
+            "lag": lag.run(),
         }
         tasks = {name: asyncio.create_task(coroutine, name=name) for name, coroutine in parts.items()}
         try:

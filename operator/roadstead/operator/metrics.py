@@ -6,6 +6,7 @@ series are there from the start, at 0: an alert on a rate would miss the first f
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -18,6 +19,7 @@ from prometheus_client.registry import Collector
 
 from roadstead import __version__
 from roadstead.api.conditions import State
+from roadstead.api.deployment import Importance
 from roadstead.controller.controller import Controller, Result
 from roadstead.controller.kinds import Kind
 from roadstead.kube.client import ApiClient
@@ -38,7 +40,9 @@ METHODS: Final = {
 NO_ANSWER: Final = "<error>"
 """client-go's code of a call that got no answer."""
 BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
-NO_STATE: Final = "none"
+NONE: Final = "none"
+ANY: Final = "any"
+"""The GPU type of those who don't ask for one."""
 
 prometheus.disable_created_metrics()  # type: ignore[no-untyped-call]  # they double the series, and nothing here needs them
 
@@ -58,6 +62,15 @@ class Metrics:
         self._seconds = prometheus.Histogram(
             "controller_runtime_reconcile_time_seconds", "Seconds a reconcile took", controller, buckets=BUCKETS, registry=self.registry
         )
+        self._waited = prometheus.Histogram(
+            "workqueue_queue_duration_seconds", "Seconds a key waited for a worker", ["name"], buckets=BUCKETS, registry=self.registry
+        ).labels(QUEUE)
+        self._lag = prometheus.Histogram(
+            "roadstead_event_loop_lag_seconds",
+            "Seconds that the event loop was late, twice a second",
+            buckets=BUCKETS,
+            registry=self.registry,
+        )
         for kind in Kind:
             self._errors.labels(kind.lower())
             self._seconds.labels(kind.lower())
@@ -73,6 +86,14 @@ class Metrics:
         self._seconds.labels(controller).observe(seconds)
         if result is Result.ERROR:
             self._errors.labels(controller).inc()
+
+    def waited(self, seconds: float) -> None:
+        """A key was handed out after it had waited so long."""
+        self._waited.observe(seconds)
+
+    def lagged(self, seconds: float) -> None:
+        """The event loop was late by so much."""
+        self._lag.observe(seconds)
 
     def watch(self, controller: Controller, elector: Elector, clients: Sequence[ApiClient]) -> None:
         """Report from now on what these know about themselves."""
@@ -104,12 +125,13 @@ class _Kept(Collector):
             "name",
             [(QUEUE, queue.oldest_age_seconds)],
         )
-        retries = CounterMetricFamily("workqueue_retries", "Retries asked for", labels=["name"])
-        retries.add_metric([QUEUE], queue.retries)
-        yield retries
+        yield _counter("workqueue_adds", "Keys queued", queue.adds)
+        yield _counter("workqueue_retries", "Retries asked for", queue.retries)
         yield self._calls()
         yield _gauge("leader_election_master_status", "1 on the replica that leads", "name", [(LEASE, self._elector.leading)])
         yield self._states()
+        yield self._replicas()
+        yield from self._gpus()
         yield from self._reflectors()
 
     def _calls(self) -> Metric:
@@ -127,7 +149,26 @@ class _Kept(Collector):
     def _states(self) -> Metric:
         states = self._controller.objects.states
         counts = [(str(state), states[state]) for state in State if state is not State.UNKNOWN]
-        return _gauge("roadstead_workload_state", "Workloads by the state in their status", "state", [*counts, (NO_STATE, states[""])])
+        return _gauge("roadstead_workload_state", "Workloads by the state in their status", "state", [*counts, (NONE, states[""])])
+
+    def _replicas(self) -> Metric:
+        seen = list(self._controller.mirrors.deployments())
+        wanted, ready = sum(view.spec_replicas for view in seen), sum(view.ready for view in seen)
+        return _gauge("roadstead_workload_replicas", "Replicas of all Workloads", "replicas", [("desired", wanted), ("ready", ready)])
+
+    def _gpus(self) -> Iterator[Metric]:
+        """By type and importance; types of Platform's catalogue, so there are not many."""
+        known = itertools.product((None, *self._controller.platform.gpu_types), (None, *Importance))
+        zeros = dict.fromkeys(known, 0)
+        requested, allocated = self._controller.gpus.totals()
+        for name, documentation, counts in (
+            ("roadstead_gpus_requested", "GPUs of the replicas that are wanted", requested),
+            ("roadstead_gpus_allocated", "GPUs of the pods that have a node", allocated),
+        ):
+            family = GaugeMetricFamily(name, documentation, labels=["gpu_type", "importance"])
+            for (gpu_type, importance), count in (zeros | counts).items():
+                family.add_metric([gpu_type or ANY, importance or NONE], count)
+            yield family
 
     def _reflectors(self) -> Iterator[Metric]:
         now = time.monotonic()
@@ -142,6 +183,13 @@ class _Kept(Collector):
             [(name, silent) for name, silent, _ in mirrors],
         )
         yield _gauge("roadstead_reflector_objects", "Objects mirrored", "resource", [(name, count) for name, _, count in mirrors])
+
+
+def _counter(name: str, documentation: str, amount: float) -> Metric:
+    """A counter of the work queue."""
+    family = CounterMetricFamily(name, documentation, labels=["name"])
+    family.add_metric([QUEUE], amount)
+    return family
 
 
 def _gauge(name: str, documentation: str, label: str, values: Iterable[tuple[str, float]]) -> Metric:

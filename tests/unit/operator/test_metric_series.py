@@ -39,9 +39,11 @@ def world() -> Any:
     """What the operator keeps about itself, as far as metrics read it."""
     reflectors = [SimpleNamespace(resource=resource, present=True, last_heard=0.0, items={}) for resource in (DEPLOYMENTS, PODS)]
     return SimpleNamespace(
-        queue=SimpleNamespace(depth=0, retries=0, oldest_age_seconds=0.0),
+        queue=SimpleNamespace(depth=0, adds=0, retries=0, oldest_age_seconds=0.0),
         objects=Objects(lambda _: None, lambda _: None),
-        mirrors=SimpleNamespace(reflectors=reflectors),
+        mirrors=SimpleNamespace(reflectors=reflectors, deployments=lambda: iter(())),
+        gpus=SimpleNamespace(totals=lambda: (Counter(), Counter())),
+        platform=SimpleNamespace(gpu_types=("h100",)),
         client=SimpleNamespace(calls=Counter()),
         elector=SimpleNamespace(leading=False),
     )
@@ -62,8 +64,15 @@ def test_everything_is_there_at_zero_from_the_start(metrics: Metrics) -> None:
             assert value(seen, "controller_runtime_reconcile_total", controller=kind, result=result) == 0
         assert value(seen, "controller_runtime_reconcile_errors_total", controller=kind) == 0
         assert value(seen, "controller_runtime_reconcile_time_seconds_count", controller=kind) == 0
-    for name in ("workqueue_depth", "workqueue_retries_total"):
+    for name in ("workqueue_depth", "workqueue_adds_total", "workqueue_retries_total", "workqueue_queue_duration_seconds_count"):
         assert value(seen, name, name="roadstead") == 0
+    for replicas in ("desired", "ready"):
+        assert value(seen, "roadstead_workload_replicas", replicas=replicas) == 0
+    for gpu_type in ("any", "h100"):
+        for importance in ("none", "low", "moderate", "high", "critical"):
+            assert value(seen, "roadstead_gpus_requested", gpu_type=gpu_type, importance=importance) == 0
+            assert value(seen, "roadstead_gpus_allocated", gpu_type=gpu_type, importance=importance) == 0
+    assert value(seen, "roadstead_event_loop_lag_seconds_count") == 0
     assert value(seen, "leader_election_master_status", name="roadstead-operator") == 0
     for method in ("GET", "PATCH", "POST", "PUT", "DELETE"):
         assert value(seen, "rest_client_requests_total", method=method, code="200") == 0
@@ -116,3 +125,13 @@ def test_states_follow_the_workloads(metrics: Metrics, world: Any) -> None:
     assert counts() == {"errored": 1, "stopped": 1, "running": 1}
     world.objects.saw(Kind.WORKLOAD, raw_workload("c"), deleted=True)
     assert counts() == {"errored": 1, "stopped": 1}
+
+
+def test_waits_and_lags_are_observed(metrics: Metrics) -> None:
+    metrics.waited(0.3)
+    metrics.lagged(0.02)
+    seen = scraped(metrics)
+
+    assert value(seen, "workqueue_queue_duration_seconds_bucket", name="roadstead", le="0.5") == 1
+    assert value(seen, "workqueue_queue_duration_seconds_bucket", name="roadstead", le="0.25") == 0
+    assert value(seen, "roadstead_event_loop_lag_seconds_sum") == pytest.approx(0.02)
