@@ -1,0 +1,94 @@
+"""Two replicas, one writer: whatever happens to the leader. Who wrote when is read from the API server's audit log."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from hack.cluster.control import ControlCluster
+from tests.build import raw_artifact, raw_workload
+from tests.clusters import apply, audit_position, wait_for
+from tests.support.replicas import LEASE_SECONDS, QUICK_LEASE, audited, holder, replica, strays, unrest, writers
+from tests.world import here, pod_uids, quiet, wait_state
+
+pytestmark = pytest.mark.timeout(240)
+
+
+def test_one_writes_and_the_other_goes_on_when_it_is_stopped(cluster: ControlCluster, operator_kubeconfig: Path, namespace: str) -> None:
+    before = audit_position(cluster)
+    with replica(cluster, operator_kubeconfig, "a", **QUICK_LEASE) as a:
+        wait_for(lambda: holder(cluster) == "a", "a to lead")
+        with replica(cluster, operator_kubeconfig, "b", **QUICK_LEASE), unrest(cluster, namespace):
+            wait_for(lambda: len([write for write in audited(cluster, before) if not write.of_lease]) > 50, "writes", 60)
+            assert writers(cluster, before) == {"a"}
+            a.send_signal(signal.SIGTERM)
+            assert a.wait(30) == 0
+            wait_for(lambda: "b" in writers(cluster, before), "b to write", 60)
+    assert strays(cluster, before, LEASE_SECONDS) == []
+    assert holder(cluster) == ""
+
+
+def test_a_leader_paused_beyond_its_lease_starts_no_write(cluster: ControlCluster, operator_kubeconfig: Path, namespace: str) -> None:
+    """And when it leads again it remembers nothing of its first term: what the other one has written since is no drift."""
+    before = audit_position(cluster)
+    with replica(cluster, operator_kubeconfig, "a", **QUICK_LEASE) as a:
+        wait_for(lambda: holder(cluster) == "a", "a to lead")
+        with replica(cluster, operator_kubeconfig, "b", **QUICK_LEASE) as b:
+            apply(cluster, here(namespace, raw_artifact(status="registered")), here(namespace, raw_workload()))
+            wait_state(cluster, namespace, "running")
+            with unrest(cluster, namespace):
+                wait_for(lambda: len([write for write in audited(cluster, before) if not write.of_lease]) > 50, "writes", 60)
+                paused(a)
+                wait_for(lambda: "b" in writers(cluster, before), "b to write", 60)
+                a.send_signal(signal.SIGCONT)
+                since = audit_position(cluster)
+                wait_for(lambda: len([write for write in audited(cluster, since) if write.replica == "b"]) > 50, "more writes of b", 60)
+            assert strays(cluster, before, LEASE_SECONDS) == []
+            pods = pod_uids(cluster, namespace)
+            apply(cluster, here(namespace, raw_workload(template={"nodeSelector": {"kubernetes.io/hostname": "fake-0"}})))
+            wait_for(lambda: pod_uids(cluster, namespace) not in (pods, ""), "b's rollout")
+            wait_state(cluster, namespace, "running")
+            quiet(cluster, 4)
+            since = audit_position(cluster)
+            b.send_signal(signal.SIGTERM)
+            assert b.wait(30) == 0
+            wait_for(lambda: holder(cluster) == "a", "a to lead again")
+            quiet(cluster, 4)
+            assert [write for write in audited(cluster, since) if not write.of_lease] == []
+
+
+def paused(process: subprocess.Popen[bytes]) -> None:
+    """Stop a process in its tracks; returns when it stands still."""
+    process.send_signal(signal.SIGSTOP)
+    wait_for(lambda: Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T", "the process to stand still")
+
+
+def test_sigterm_leaves_nothing_half_done(cluster: ControlCluster, operator_kubeconfig: Path, namespace: str) -> None:
+    """What was begun is finished with its status, the Lease is given back after the last write, and the exit is clean.
+
+    The creation of a stopped Workload takes the most writes; there are more of them than an operator can create within any grace.
+    """
+    apply(cluster, here(namespace, raw_artifact(status="registered")))
+    apply(cluster, *(here(namespace, raw_workload(f"still-{number}", suspend=True)) for number in range(200)))
+    before = audit_position(cluster)
+    with replica(cluster, operator_kubeconfig, "burst", **QUICK_LEASE) as process:
+        wait_for(lambda: len(audited(cluster, before)) > 50, "writes", 60)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(15) == 0
+    assert holder(cluster) == ""
+    written = audited(cluster, before)
+    assert written[-1].of_lease, written[-1]
+    deployments, services = names(cluster, "deployments.apps", namespace), names(cluster, "services", namespace)
+    judged = {name for name, state in names(cluster, "rsw", namespace, ".status.state").items() if state}
+    assert set(deployments) == set(services) == judged
+    assert judged
+
+
+def names(cluster: ControlCluster, kind: str, namespace: str, path: str = ".metadata.uid") -> dict[str, str]:
+    """The objects of a kind, each with what is at that path."""
+    form = f'jsonpath={{range .items[*]}}{{.metadata.name}}={{{path}}}{{"\\n"}}{{end}}'
+    lines = cluster.kubectl("get", kind, "-n", namespace, "-o", form).split()
+    return dict(line.partition("=")[::2] for line in lines)
