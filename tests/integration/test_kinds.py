@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from hack.cluster.control import ControlCluster
 from tests.build import API_VERSION, raw_artifact, raw_container, raw_workload
@@ -22,16 +20,6 @@ pytestmark = [pytest.mark.timeout(180), pytest.mark.usefixtures("operator")]
 def endpoint(namespace: str, target: str, **spec: Any) -> dict[str, Any]:
     metadata = {"name": "front", "namespace": namespace}
     return {"apiVersion": API_VERSION, "kind": "Deployment", "metadata": metadata, "spec": {"workloadRef": {"name": target}, **spec}}
-
-
-@pytest.fixture
-def settings(cluster: ControlCluster) -> Iterator[None]:
-    """Put the chart's Platform back after a test that changes it."""
-    before = json.loads(cluster.kubectl("get", "rsp", "default", "-o", "json"))
-    yield
-    cluster.kubectl("delete", "rsp", "default", "--ignore-not-found")
-    body = {key: before[key] for key in ("apiVersion", "kind", "spec")} | {"metadata": {"name": "default"}}
-    cluster.kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", input=yaml.safe_dump(body))
 
 
 class TestArtifact:
