@@ -92,7 +92,17 @@ def test_pods_that_burn_cpu_get_company(world: World, namespace: str) -> None:
     began = time.monotonic()
     wait_for(lambda: world.ready_pods(namespace) == 2, "a second ready pod", 120, 0.5)
     print(f"second pod ready {time.monotonic() - began:.0f} s after the first")
+    scaler = status(world.cluster, namespace)["scaler"]
+    assert (scaler["kind"], scaler["replicas"], scaler["metric"], scaler["target"]) == (
+        "HorizontalPodAutoscaler",
+        2,
+        "cpuAverageUtilization",
+        "50%",
+    )
+    assert float(scaler["value"].rstrip("%")) > 50
+    print(scaler["why"])
     made = get(world.cluster, "hpa", "chat", namespace) or {}
+    assert scaler["when"] == made["status"]["lastScaleTime"]
     assert made["spec"]["metrics"][0]["type"] == "ContainerResource"
     wait_for(lambda: condition(status(world.cluster, namespace), "AutoscalerReady").get("status") == "True", "the scaler's word", 30)
 

@@ -23,7 +23,18 @@ from hack.cluster.keda import Keda, keda
 from roadstead.desired import build
 from roadstead.errors import Refusal
 from tests.build import cpu_autoscaling, raw_artifact, raw_workload
-from tests.clusters import NAMESPACE, add_fake_nodes, apply, get, install_crds, install_rbac, running_operator, wait_for
+from tests.clusters import (
+    NAMESPACE,
+    add_fake_nodes,
+    apply,
+    audit_position,
+    get,
+    install_crds,
+    install_rbac,
+    running_operator,
+    wait_for,
+    writes,
+)
 from tests.golden.golden import Case, bodies, cases
 from tests.support.sampler import sampling
 from tests.support.scaler import Scaler, external_scaler
@@ -158,14 +169,36 @@ class TestWithKeda:
         assert (spec["minReplicaCount"], spec["cooldownPeriod"], spec["pollingInterval"]) == (0, COOLDOWN_SECONDS, 1)
         wait_for(lambda: world.ready_pods(namespace) == 0, "no pods")
         quiet(world.cluster)
+        scaler = status(world.cluster, namespace)["scaler"]
+        assert (scaler["kind"], scaler["replicas"], scaler["why"]) == ("ScaledObject", 0, "No demand for the length of the cooldown")
 
         with sampling(world.cluster, namespace) as sampler:
             wait_for(lambda: sampler.samples, "the first look")
             pushed = time.monotonic()
-            world.scaler.demand(namespace, "chat", 25)
+            world.scaler.demand(namespace, "chat", 5)
             woken = wait_for(lambda: next((s.at for s in sampler.samples if s.wanted), 0.0), "the wake", pause=0.01) - pushed
             print(f"woken {woken * 1000:.0f} ms after the push")
+            scaler = wait_for(lambda: explained(world, namespace, 1), "the word on the wake")
+            assert scaler["why"] == "Woken by demand"
+            world.scaler.demand(namespace, "chat", 25)
             world.wait_replicas(namespace, 3, 60)
+            scaler = wait_for(lambda: explained(world, namespace, 3), "the word on the step")
+            assert (scaler["kind"], scaler["metric"], scaler["value"], scaler["target"]) == (
+                "ScaledObject",
+                "httpRequestsConcurrency",
+                "25",
+                "10",
+            )
+            assert scaler["why"] == "Scaled from 1 to 3: httpRequestsConcurrency was 25, above its target of 10"
+            hpa = get(world.cluster, "hpa", "keda-hpa-chat", namespace) or {}
+            assert scaler["when"] == hpa["status"]["lastScaleTime"]
+            wait_for(lambda: world.ready_pods(namespace) == 3, "three ready pods")
+            quiet(world.cluster)
+            before = audit_position(world.cluster)
+            world.scaler.demand(namespace, "chat", 27)  # the HPA reads another value; the count stays
+            wait_for(lambda: _reading(world, namespace) == "9", "the HPA's next look", 60)
+            assert writes(world.cluster, before, namespace) == []
+            assert explained(world, namespace, 3) == scaler
             world.scaler.demand(namespace, "chat", 0)
             world.wait_replicas(namespace, 0, 60)
         assert woken < 2
@@ -225,6 +258,7 @@ class TestWithKeda:
             world.wait_replicas(namespace, 0)
             sampler.phase = "stopped"
             wait_for(lambda: status(world.cluster, namespace)["state"] == "stopped", "the state")
+            assert (explained(world, namespace, 0) or {})["why"] == "spec.suspend"
             time.sleep(COOLDOWN_SECONDS)
             kept = world.scaled_object(namespace)
             assert kept is not None
@@ -300,6 +334,18 @@ class TestWithKeda:
 def _pending(world: World, namespace: str) -> str:
     said = condition(status(world.cluster, namespace), "UpToDate")
     return str(said.get("message", "")) if said.get("status") == "False" else ""
+
+
+def explained(world: World, namespace: str, count: int) -> Body | None:
+    """status.scaler, once it is about that count."""
+    scaler: Body = status(world.cluster, namespace).get("scaler") or {}
+    return scaler if scaler.get("replicas") == count else None
+
+
+def _reading(world: World, namespace: str) -> str | None:
+    """The value that KEDA's HPA has read last."""
+    seen = (get(world.cluster, "hpa", "keda-hpa-chat", namespace) or {}).get("status") or {}
+    return next((str(metric["external"]["current"]["averageValue"]) for metric in seen.get("currentMetrics") or ()), None)
 
 
 def _now_or_later(attempt: Any) -> bool:

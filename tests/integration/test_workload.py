@@ -14,7 +14,8 @@ import pytest
 from hack.cluster.control import ControlCluster
 from tests.build import cpu_autoscaling, raw_artifact, raw_container, raw_workload
 from tests.clusters import apply, audit_position, get, running_operator, wait_for, writes
-from tests.world import condition, here, pod_uids, quiet, status, wait_state
+from tests.support.versions import changes, recording
+from tests.world import condition, here, patch, pod_uids, quiet, status, wait_state
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -50,6 +51,39 @@ class TestLife:
         wait_for(lambda: status(cluster, namespace).get("readyReplicas") == 3, "three ready replicas")
         wait_for(lambda: not condition(status(cluster, namespace), "Reconciling"), "the rollout's end")
         quiet(cluster)
+
+    def test_the_replica_count_is_explained_and_costs_no_write_of_its_own(self, cluster: ControlCluster, namespace: str) -> None:
+        """The HPA takes what is above its maximum without any metric; then a fixed count again, and a stop."""
+
+        def explained(count: int) -> dict[str, Any] | None:
+            scaler: dict[str, Any] = status(cluster, namespace).get("scaler") or {}
+            return scaler if scaler.get("replicas") == count else None
+
+        apply(cluster, here(namespace, raw_artifact()), here(namespace, raw_workload(runtime={"replicaCount": 3})))
+        wait_for(lambda: status(cluster, namespace).get("readyReplicas") == 3, "three ready replicas")
+        assert (explained(3) or {})["why"] == "spec.runtime.replicaCount"
+        quiet(cluster)
+        with recording(cluster, namespace) as versions:
+            wait_for(lambda: (cluster.state / f"versions-{namespace}.json").stat().st_size, "the first version")
+            apply(cluster, here(namespace, raw_workload(runtime=cpu_autoscaling(low=1, high=2))))
+            scaler = wait_for(lambda: explained(2), "the word on the step", 60)
+            made = get(cluster, "hpa", "chat", namespace) or {}
+            assert scaler == {
+                "kind": "HorizontalPodAutoscaler",
+                "replicas": 2,
+                "when": made["status"]["lastScaleTime"],
+                "why": "Scaled from 3 to 2: maxCount is 2",
+            }
+            quiet(cluster)
+            apply(cluster, here(namespace, raw_workload(runtime={"replicaCount": 1})))
+            wait_for(lambda: explained(1), "the word on the fixed count")
+            quiet(cluster)
+            patch(cluster, "rsw", "chat", namespace, suspend=True)
+            assert wait_for(lambda: explained(0), "the word on the stop")["why"] == "spec.suspend"
+            wait_state(cluster, namespace, "stopped")
+            quiet(cluster)
+        print(changes(versions))
+        assert {"scaler"} not in changes(versions)
 
     def test_missing_artifact_heals(self, cluster: ControlCluster, namespace: str) -> None:
         apply(cluster, here(namespace, raw_workload()))

@@ -118,12 +118,15 @@ class ArtifactInUse(Lenient):
 class ScalerInUse(Lenient):
     """Why there are as many replicas as there are, as of the last change of their count."""
 
-    kind: Annotated[str, Field(max_length=63)] | None = Field(None, description="What scales: HorizontalPodAutoscaler or ScaledObject.")
-    metric: Annotated[str, Field(max_length=253)] | None = Field(None, description="The metric that decided.")
-    value: Annotated[str, Field(max_length=63)] | None = Field(None, description="Its value then.")
+    kind: Annotated[str, Field(max_length=63)] | None = Field(
+        None, description="What scales: HorizontalPodAutoscaler or ScaledObject; absent for a fixed count."
+    )
+    replicas: int | None = Field(None, description="The count that this explains.")
+    metric: Annotated[str, Field(max_length=253)] | None = Field(None, description="The policy's metric that decided, if one did.")
+    value: Annotated[str, Field(max_length=63)] | None = Field(None, description="Its value then, per replica.")
     target: Annotated[str, Field(max_length=63)] | None = Field(None, description="Its target then.")
-    when: Time | None = Field(None, description="When the count changed.")
-    why: Annotated[str, Field(max_length=1024)] | None = Field(None, description="In a sentence.")
+    when: Time | None = Field(None, description="When the count changed, or who sets it.")
+    why: Annotated[str, Field(max_length=1024)] | None = Field(None, description="In a sentence, or the field that says so.")
 
 
 class Proven(Lenient):

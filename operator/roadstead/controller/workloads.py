@@ -33,7 +33,7 @@ from roadstead.kube.errors import NotFound
 from roadstead.observed import Observed, Outcome, observe
 from roadstead.observed.conditions import timestamp
 from roadstead.observed.gpu import missing_gpu
-from roadstead.observed.scaler import HpaView, ScaledObjectView, ScalerView, rested_template, scaled_object_scaler
+from roadstead.observed.scaler import HpaView, ScaledObjectView, ScalerView, hpa_scaler, rested_template, scaled_object_scaler
 
 log = logging.getLogger(__name__)
 REFUSED_AGAIN_SECONDS = 60.0
@@ -248,13 +248,14 @@ class WorkloadReconciler:
             return None
         if desired.children.get(ChildKind.SCALED_OBJECT) is not None:
             seen = self._mirrors.child(ChildKind.SCALED_OBJECT, name)
-            return scaled_object_scaler(seen if isinstance(seen, ScaledObjectView) else None)
+            behind = self._mirrors.kedas_hpa(name)
+            return scaled_object_scaler(seen if isinstance(seen, ScaledObjectView) else None, behind.step if behind is not None else None)
         if scales_on_http(workload) and not self._mirrors.keda_present:
             return ScalerView("ScaledObject", None, missing=True)
         if desired.children.get(ChildKind.HORIZONTAL_POD_AUTOSCALER) is None:
             return None
         live = self._mirrors.child(ChildKind.HORIZONTAL_POD_AUTOSCALER, name)
-        return ScalerView("HorizontalPodAutoscaler", live.active if isinstance(live, HpaView) else None)
+        return hpa_scaler(live if isinstance(live, HpaView) else None)
 
     async def _say(self, key: Key, workload: Workload, outcome: Outcome, memory: Memory, previous: Mapping[str, Any]) -> None:
         if outcome.status == previous:

@@ -15,6 +15,7 @@ from roadstead.errors import Reason, Refusal
 from roadstead.names import VERSION_ANNOTATION, WORKLOAD_LABEL
 from roadstead.observed.causes import Cause, find_cause
 from roadstead.observed.conditions import Condition, Verdict, render, timestamp
+from roadstead.observed.replica_count import explained
 from roadstead.observed.rollout import StuckSurge, stuck_surge
 from roadstead.observed.scaler import ScalerView, autoscaler_condition
 from roadstead.observed.views import DeploymentView, PodView
@@ -98,7 +99,7 @@ def observe(observed: Observed, previous: Mapping[str, Any], now: datetime) -> O
         "internalUrl": observed.internal_url,
         "runningSince": since,
         "artifact": _artifact(observed) or previous.get("artifact"),
-        "scaler": {"kind": observed.scaler.kind} if observed.scaler else None,
+        "scaler": _scaler(observed, previous, now),
         "applied": {str(kind): hash_ for kind, hash_ in sorted(observed.applied.items())} or None,
         "proven": _proven(observed, facts, previous, now),
         "inPlaceRevision": observed.template if facts.in_place else None,
@@ -287,6 +288,25 @@ def _proven(observed: Observed, facts: _Facts, previous: Mapping[str, Any], now:
     if facts.rolled_out and deployment is not None and deployment.user_template == template:
         return {"template": template, "since": timestamp(now)}
     return before
+
+
+def _scaler(observed: Observed, previous: Mapping[str, Any], now: datetime) -> dict[str, Any] | None:
+    """Why there are as many replicas; nothing new where a refusal leaves them as they are."""
+    spec, scaler, before = observed.workload.spec, observed.scaler, previous.get("scaler")
+    if observed.refusal is not None and not (spec.suspend or spec.deleted):
+        return before
+    fixed = observed.wanted is not None
+    return explained(
+        observed.workload,
+        kind=scaler.kind if scaler is not None else None,
+        count=observed.wanted if fixed or observed.deployment is None else observed.deployment.spec_replicas,
+        fixed=fixed,
+        missing=scaler is not None and scaler.missing,
+        minimum=scaler.minimum if scaler is not None else 1,
+        step=scaler.step if scaler is not None else None,
+        before=before,
+        now=now,
+    )
 
 
 def _artifact(observed: Observed) -> dict[str, Any] | None:

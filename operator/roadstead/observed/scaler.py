@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from roadstead.names import WORKLOAD_LABEL
 from roadstead.observed.conditions import Condition, Verdict
+from roadstead.observed.replica_count import HPA, Step, hpa_step
 from roadstead.observed.views import Body, ChildView, child_view, conditions_of
 from roadstead.observed.views import Condition as Seen
 
@@ -23,12 +24,15 @@ class ScalerView:
     """The scaler of a Workload: its kind, and its own word on whether it can scale (None: it has not said yet).
 
     With ``missing`` the cluster doesn't know its kind. ``early``: what it says against itself may only be a start's want of metrics.
+    ``step`` is the last change of the count by its HPA, ``minimum`` how few replicas it may go to.
     """
 
     kind: str
     active: Seen | None
     missing: bool = False
     early: bool = True
+    step: Step | None = None
+    minimum: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +40,14 @@ class HpaView(ChildView):
     """A HorizontalPodAutoscaler of ours; ``active`` is its ScalingActive condition.
 
     ``of_keda`` is the Workload's name where KEDA made it for a ScaledObject of ours, whose labels it bears; None for our own.
+    ``scaled_at`` tells of a new ``step``; views that differ in the rest of the step alone are equal, lest every reading of a metric
+    replace the view of the step that it came after, and be somebody's business.
     """
 
     active: Seen | None
     of_keda: str | None
+    scaled_at: str | None = None
+    step: Step | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +70,7 @@ def hpa_view(body: Body, ours: str, foreign: tuple[str, ...]) -> HpaView:
     metadata = body["metadata"]
     common = child_view(body, ours, foreign)
     of_keda = next((ref for ref in metadata.get("ownerReferences") or () if ref.get("kind") == "ScaledObject"), None)
+    step = hpa_step(body)
     return HpaView(
         common.uid,
         common.owner_uid,
@@ -71,6 +80,8 @@ def hpa_view(body: Body, ours: str, foreign: tuple[str, ...]) -> HpaView:
         leaving=common.leaving,
         active=None if of_keda else conditions_of(body).get("ScalingActive"),
         of_keda=(metadata.get("labels") or {}).get(WORKLOAD_LABEL) if of_keda else None,
+        scaled_at=step.at if step is not None else None,
+        step=step,
     )
 
 
@@ -94,13 +105,21 @@ def scaled_object_view(body: Body, ours: str, foreign: tuple[str, ...]) -> Scale
     )
 
 
-def scaled_object_scaler(view: ScaledObjectView | None) -> ScalerView:
-    """KEDA's word on a ScaledObject: first whether it can ask for demand at all, then whether the HPA behind it gets metrics."""
+def hpa_scaler(view: HpaView | None) -> ScalerView:
+    """An HPA's word on itself."""
+    return ScalerView(HPA, None) if view is None else ScalerView(HPA, view.active, step=view.step)
+
+
+def scaled_object_scaler(view: ScaledObjectView | None, step: Step | None = None) -> ScalerView:
+    """KEDA's word on a ScaledObject: first whether it can ask for demand at all, then whether the HPA behind it gets metrics.
+
+    ``step`` is the last one of that HPA.
+    """
     if view is None or view.ready is None:
-        return ScalerView("ScaledObject", None)
+        return ScalerView("ScaledObject", None, step=step)
     if view.ready.status == "True" and view.hpa is not None and view.hpa.status == "False":
-        return ScalerView("ScaledObject", view.hpa)
-    return ScalerView("ScaledObject", view.ready, early=False)
+        return ScalerView("ScaledObject", view.hpa, step=step, minimum=view.minimum)
+    return ScalerView("ScaledObject", view.ready, early=False, step=step, minimum=view.minimum)
 
 
 def autoscaler_condition(scaler: ScalerView | None, *, settled: bool) -> Condition | None:
