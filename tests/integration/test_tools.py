@@ -9,7 +9,7 @@ import pytest
 
 from hack.cluster.console import ClusterError
 from hack.cluster.control import ControlCluster
-from tests.build import raw_artifact, raw_workload
+from tests.build import cpu_autoscaling, raw_artifact, raw_workload
 from tests.clusters import apply, get, wait_for
 from tests.support.argo import Health, argo_health
 from tests.support.kstatus import Kstatus, kstatus
@@ -78,3 +78,27 @@ class TestWithOperator:
         wait_for(lambda: verdicts(cluster, namespace, "model") == (Kstatus.FAILED, Health.DEGRADED), "the word on it")
         patch(cluster, "rsa", "model", namespace, deleted=False)
         wait_for(lambda: verdicts(cluster, namespace, "model") == (Kstatus.CURRENT, Health.HEALTHY), "its end")
+
+    def test_kubectl_get_says_at_a_glance_what_is_wrong(self, cluster: ControlCluster, namespace: str) -> None:
+        """Fits 120 columns, with names of twenty characters."""
+        good, lost, resting = (f"{word}-{'x' * (19 - len(word))}" for word in ("good", "lost", "resting"))
+        apply(cluster, here(namespace, raw_artifact(status="registered")))
+        apply(cluster, here(namespace, raw_workload(good, runtime=cpu_autoscaling())))
+        apply(cluster, here(namespace, raw_workload(lost, artifact="llama-3-1-8b-instruct-awq")))
+        apply(cluster, here(namespace, raw_workload(resting, suspend=True)))
+        for name, state in ((good, "running"), (lost, "errored"), (resting, "stopped")):
+            wait_state(cluster, namespace, state, name)
+        table = cluster.kubectl("get", "rsw", "-n", namespace, "--sort-by=.metadata.name").splitlines()
+        print("\n".join(table))
+        assert table[0].split() == ["NAME", "STATE", "READY", "REPLICAS", "AGE", "MESSAGE"]
+        assert max(map(len, table)) <= 120
+        rows = [line.split(maxsplit=5) for line in table[1:3]]
+        assert [(row[1], row[2], row[3], row[5]) for row in rows] == [
+            ("running", "True", "1", "1 of 1 replicas ready"),
+            ("errored", "False", "0", 'Artifact "llama-3-1-8b-instruct-awq" does not exist in…'),
+        ]
+        assert table[3].split(maxsplit=4)[1:3] == ["stopped", "0"]
+        assert table[3].endswith("Stopped; set spec.suspend to false to start it")
+        wide = cluster.kubectl("get", "rsw", good, "-n", namespace, "-o", "wide").splitlines()
+        assert wide[0].split()[5:] == ["MESSAGE", "ARTIFACT", "SCALER", "ENDPOINT"]
+        assert wide[1].split()[-2:] == ["model", "HorizontalPodAutoscaler"]

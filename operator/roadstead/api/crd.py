@@ -79,7 +79,7 @@ DEFINITIONS = (
             READY,
             ("Replicas", "integer", ".status.replicas", 0),
             AGE,
-            ("Message", "string", ".status.message", 0),
+            ("Message", "string", ".status.summary", 0),
             ("Artifact", "string", ".status.artifact.name", 1),
             ("Scaler", "string", ".status.scaler.kind", 1),
             ("Endpoint", "string", ".status.endpoint", 1),

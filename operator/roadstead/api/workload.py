@@ -163,6 +163,7 @@ class WorkloadStatus(Status):
     message: Annotated[str, Field(max_length=1024)] | None = Field(
         None, description="What is going on, and what to do about it, in a sentence."
     )
+    summary: Annotated[str, Field(max_length=128)] | None = Field(None, description="The message, cut to fit a line of kubectl get.")
     replicas: int | None = Field(None, description="Pods there are.")
     ready_replicas: int | None = Field(None, description="Pods that answer.")
     updated_replicas: int | None = Field(None, description="Pods of the present version.")

@@ -18,6 +18,7 @@ from roadstead.observed.conditions import Condition, Verdict, render, timestamp
 from roadstead.observed.replica_count import explained
 from roadstead.observed.rollout import StuckSurge, stuck_surge
 from roadstead.observed.scaler import ScalerView, autoscaler_condition
+from roadstead.observed.summary import summary
 from roadstead.observed.views import DeploymentView, PodView
 
 REPLICA_DETAILS = 10
@@ -92,6 +93,7 @@ def observe(observed: Observed, previous: Mapping[str, Any], now: datetime) -> O
         "id": object_id("workloads", workload.metadata.namespace or "", workload.metadata.name),
         "state": str(facts.state),
         "message": message,
+        "summary": summary(message),
         "replicas": deployment.replicas if deployment else 0,
         "readyReplicas": facts.ready,
         "updatedReplicas": deployment.updated if deployment and deployment.current else 0,
