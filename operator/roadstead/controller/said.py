@@ -11,6 +11,11 @@ from roadstead.kube.events import EventType, ObjectRef, Recorder
 from roadstead.names import API_VERSION
 from roadstead.observed import Outcome
 
+PASSING = (State.SUBMITTED, State.INITIALIZING)
+"""States on the way up: not worth an Event as long as nothing is in the way."""
+ORDINARY = frozenset({"Submitted", "Initializing", "NotReady", "ScaledToZero"})
+"""Reasons of Ready=False that every start goes through."""
+
 
 class Announcer:
     """Turns a change of a Workload's status into at most one Event."""
@@ -19,17 +24,25 @@ class Announcer:
         self._recorder = recorder
 
     async def workload(self, workload: Workload, previous: Mapping[str, Any], outcome: Outcome) -> None:
-        """Say that the state changed, or that the cause of a lasting trouble did. Passing states on the way up are not worth one."""
-        before, state = previous.get("state"), outcome.state
-        trouble = _stalled(outcome.status) != _stalled(previous) and _stalled(outcome.status) is not None
-        if not trouble and (before == state or state in (State.SUBMITTED, State.INITIALIZING)):
+        """Say that the state changed, that something is in the way or something else is, or that a running one is rid of it."""
+        state, trouble, former = outcome.state, _trouble(outcome.status), _trouble(previous)
+        arrived = previous.get("state") != state and state not in PASSING
+        recovered = state is State.RUNNING and former is not None and trouble is None
+        if not arrived and not recovered and trouble in (None, former):
             return
         metadata = workload.metadata
         regarding = ObjectRef(API_VERSION, "Workload", metadata.namespace or "", metadata.name, metadata.uid or "")
-        reason = _stalled(outcome.status) or str(state).capitalize()
-        kind: EventType = "Warning" if trouble or state is State.ERRORED else "Normal"
+        reason = trouble or (str(state).capitalize() if arrived else "Recovered")
+        kind: EventType = "Normal" if trouble is None else "Warning"
         await self._recorder.emit(regarding, type=kind, reason=reason, note=outcome.message, action="Reconcile")
 
 
-def _stalled(status: Mapping[str, Any]) -> str | None:
-    return next((entry["reason"] for entry in status.get("conditions") or () if entry["type"] == "Stalled"), None)
+def _trouble(status: Mapping[str, Any]) -> str | None:
+    """What is in the way, in a word: for good (Stalled), or for the time being, so that no pod is ready yet."""
+    conditions = {entry["type"]: entry for entry in status.get("conditions") or ()}
+    if "Stalled" in conditions:
+        return str(conditions["Stalled"]["reason"])
+    if status.get("state") not in PASSING:
+        return None
+    reason = conditions.get("Ready", {}).get("reason")
+    return None if reason in ORDINARY else reason

@@ -1,6 +1,6 @@
 """Events (events.k8s.io/v1) about an object, few and never in the way.
 
-Saying the same of an object again within ten minutes is dropped, an object that has too much to say is cut short, and what is being
+Repeating the last Event of an object within ten minutes is dropped, an object that has too much to say is cut short, and what is being
 worked on never waits for an Event to be stored: a small queue takes them, and drops them when the API can't keep up.
 """
 
@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-import uuid
 from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
@@ -64,20 +63,21 @@ class Recorder:
         self._instance = instance
         self._clock = clock
         self._waiting: asyncio.Queue[Body] = asyncio.Queue(maxsize=backlog)
-        self._said: OrderedDict[tuple[str, str, str], float] = OrderedDict()
+        self._said: OrderedDict[str, tuple[str, str, float]] = OrderedDict()
+        """By uid, the last Event: reason, note and time."""
         self._buckets: OrderedDict[str, _Bucket] = OrderedDict()
 
     async def emit(self, regarding: ObjectRef, type: EventType, reason: str, note: str, action: str) -> None:
-        """Have an Event stored, unless it repeats itself. ``action`` is what was done or tried. Never raises, never waits."""
+        """Have an Event stored, unless it repeats the one before. ``action`` is what was done or tried. Never raises, never waits."""
         now = self._clock()
-        said = (regarding.uid, reason, note)
-        if now - self._said.get(said, -REPEAT_SECONDS) < REPEAT_SECONDS:
+        *said, at = self._said.get(regarding.uid, ("", "", -REPEAT_SECONDS))
+        if said == [reason, note] and now - at < REPEAT_SECONDS:
             return
         if self._waiting.full() or not self._affords(regarding.uid, now):
             self.dropped += 1
             return
-        self._said[said] = now
-        self._said.move_to_end(said)
+        self._said[regarding.uid] = (reason, note, now)
+        self._said.move_to_end(regarding.uid)
         if len(self._said) > REMEMBERED:
             self._said.popitem(last=False)
         event = _event(regarding, type=type, reason=reason, note=note, action=action)
@@ -126,7 +126,8 @@ def _event(regarding: ObjectRef, *, type: EventType, reason: str, note: str, act
         "apiVersion": EVENTS.api_version,
         "kind": EVENTS.kind,
         "metadata": {
-            "name": f"{regarding.name[:220]}.{uuid.uuid4().hex[:16]}",  # a name may have 253 characters
+            # As client-go does: kubectl describe lists Events of this API by name, so this makes it list them by time.
+            "name": f"{regarding.name[:220]}.{time.time_ns():016x}",  # a name may have 253 characters
             "namespace": regarding.namespace or "default",  # where the API wants Events about cluster-scoped objects
         },
         "eventTime": datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z"),
