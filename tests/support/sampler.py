@@ -47,7 +47,7 @@ class Sampler(threading.Thread):
         self._namespace = namespace
         self._name = name
         self._done = threading.Event()
-        self._reader = _Reader(cluster)
+        self._reader = Reader(cluster)
 
     def run(self) -> None:
         try:
@@ -124,7 +124,7 @@ def sampling(cluster: Cluster, namespace: str, name: str = "chat") -> Iterator[S
         print(sampler.story())
 
 
-class _Reader:
+class Reader:
     """GETs over one connection; kubectl takes longer to start than the pause between two looks."""
 
     def __init__(self, cluster: Cluster) -> None:

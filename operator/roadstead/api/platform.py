@@ -79,6 +79,11 @@ class PodSettings(Model):
         PodRollout.ON_CHANGE,
         description="When a changed Platform reaches running pods: OnChange waits for the user's next change, Immediate rolls them.",
     )
+    rollouts_at_once: Annotated[int, Field(ge=1, le=1000)] = Field(
+        10,
+        description="How many Workloads may roll at once because of Platform, importance or a new operator; what their users change never "
+        "waits.",
+    )
     forbidden_template_fields: (
         Annotated[tuple[TemplateField, ...], Field(max_length=8, json_schema_extra={"x-kubernetes-list-type": "set"})] | None
     ) = Field(None, description="Fields of spec.template that Workloads may not set.")

@@ -8,11 +8,13 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Any
 
+from roadstead.api.platform import PodRollout, PodSettings
 from roadstead.api.workload import Workload
 from roadstead.controller.decide import Action, decide
 from roadstead.controller.kinds import CHILDREN
 from roadstead.controller.memory import ECHO_SECONDS, Memory, Sent, fingerprint
 from roadstead.controller.mirrors import Mirrors, Name
+from roadstead.controller.pace import Pace
 from roadstead.desired import Child, ChildKind, Desired
 from roadstead.desired.scaled_object import hpa_name
 from roadstead.errors import Reason, Refusal
@@ -69,12 +71,16 @@ class Whose(Enum):
 class ChildWriter:
     """Brings the children of one Workload at a time to what is desired."""
 
-    def __init__(self, client: ApiClient, mirrors: Mirrors) -> None:
+    def __init__(self, client: ApiClient, mirrors: Mirrors, pace: Pace) -> None:
         self._client = client
         self._mirrors = mirrors
+        self._pace = pace
 
-    async def write(self, workload: Workload, desired: Desired, memory: Memory, *, immediate: bool) -> Written:
-        """Write what differs. Refusals by the API server are returned, transient errors raised."""
+    async def write(self, workload: Workload, desired: Desired, memory: Memory, settings: PodSettings, *, rolling: bool = False) -> Written:
+        """Write what differs. Refusals by the API server are returned, transient errors raised.
+
+        ``rolling``: the pods are being replaced anyway, so what else is pending for them comes along.
+        """
         name = (workload.metadata.namespace or "", workload.metadata.name)
         written = Written()
         for kind, child in desired.children.items():
@@ -85,7 +91,7 @@ class ChildWriter:
         for child in desired.children.values():
             if child is not None and not (former and child.kind in SCALERS):
                 try:
-                    await self._bring(child, name, workload, desired, memory, written, immediate=immediate)
+                    await self._bring(child, name, workload, desired, memory, written, settings, rolling=rolling)
                 except ApiError as error:
                     _answered(child, error, memory, written)
                 except Refusal as refused:
@@ -101,7 +107,16 @@ class ChildWriter:
         return written
 
     async def _bring(
-        self, child: Child, name: Name, workload: Workload, desired: Desired, memory: Memory, written: Written, *, immediate: bool
+        self,
+        child: Child,
+        name: Name,
+        workload: Workload,
+        desired: Desired,
+        memory: Memory,
+        written: Written,
+        settings: PodSettings,
+        *,
+        rolling: bool,
     ) -> None:
         live = self._mirrors.child(child.kind, name)
         if memory.awaits_echo(child.kind, live, time.monotonic()):
@@ -112,8 +127,12 @@ class ChildWriter:
             live,
             owner_uid=workload.metadata.uid or "",
             remembered=memory.applied.get(child.kind),
-            pods=bool(self._mirrors.pods(name)) and not immediate,
+            pods=bool(self._mirrors.pods(name)) and settings.rollout is not PodRollout.IMMEDIATE and not rolling,
         )
+        if decision.paced and not rolling and not _starts(live, desired) and not self._pace.admits(name, settings.rollouts_at_once):
+            most = f"{settings.rollouts_at_once} Workloads at once, as Platform's pods.rolloutsAtOnce says"
+            written.pending = f"A platform, importance or operator change waits for its turn: it rolls {most}"
+            return
         match decision.action:
             case Action.NOTHING:
                 return
@@ -141,6 +160,8 @@ class ChildWriter:
             await self._clean(child, name, live, memory, written)
         else:
             await self._apply(child, live, memory, written)
+            if decision.paced and isinstance(live, DeploymentView):
+                self._pace.began(name, live)
 
     async def _apply(self, child: Child, live: ChildView | None, memory: Memory, written: Written, **spec: int) -> None:
         """Server-side apply. The uid of what is there makes it an update only: a child deleted meanwhile isn't resurrected by it."""
@@ -289,6 +310,12 @@ class ChildWriter:
         await self._client.apply(
             CHILDREN[ChildKind.DEPLOYMENT], namespace, {**body, "spec": {"replicas": count}}, field_manager=REPLICAS_MANAGER
         )
+
+
+def _starts(live: ChildView | None, desired: Desired) -> bool:
+    """Whether the operator is about to start a Workload's pods, which must be those of the present template: this waits for nobody."""
+    wanted = desired.replicas.floor if desired.replicas.count is None else desired.replicas.count
+    return isinstance(live, DeploymentView) and live.spec_replicas == 0 and wanted > 0
 
 
 def _answered(child: Child, error: ApiError, memory: Memory, written: Written) -> None:

@@ -15,6 +15,7 @@ from roadstead.controller.endpoints import EndpointReconciler
 from roadstead.controller.kinds import ARTIFACTS, ENDPOINTS, PLATFORMS, WORKLOADS, Key, Kind
 from roadstead.controller.mirrors import Mirrors
 from roadstead.controller.objects import Objects
+from roadstead.controller.pace import Pace
 from roadstead.controller.platform import PlatformKeeper
 from roadstead.controller.registration import Registrar
 from roadstead.controller.retention import Retention
@@ -57,7 +58,7 @@ Reconciled = Callable[[Kind, Result, float], None]
 class Controller:
     """Everything that reconciles, without any knowledge of kopf or of processes.
 
-    ``client`` is fenced by leadership. The queue stays closed until ``open`` is called by whoever knows that this replica leads and
+    ``client`` is fenced by leadership. The queue stays closed until ``lead`` is called by whoever knows that this replica leads and
     that every cache is filled; keys gather meanwhile.
     """
 
@@ -79,6 +80,7 @@ class Controller:
         drafts = Drafts(self.objects, self._has_children, self.queue.add)
         retention = Retention(client)
         self.platform = PlatformKeeper(client, self.objects, settings_in_force)
+        self._pace = Pace(lambda name: self.queue.add(Key(Kind.WORKLOAD, *name), low=True), self.mirrors.deployments)
         self._workloads = WorkloadReconciler(
             client,
             self.objects,
@@ -88,6 +90,7 @@ class Controller:
             drafts=drafts,
             retention=retention,
             gpus=self.gpus,
+            pace=self._pace,
         )
         self._artifacts = ArtifactReconciler(client, self.objects, Registrar(client, self.objects), drafts, self.platform, retention)
         self._endpoints = EndpointReconciler(client, self.objects, self.mirrors)
@@ -127,6 +130,7 @@ class Controller:
     def new_term(self) -> None:
         """Leadership was gained: nothing is believed of what was written in an earlier term, and everything is looked at."""
         self._workloads.forget_memories()
+        self._pace.forget()
         self.enqueue_all()
 
     def enqueue_all(self) -> None:

@@ -27,10 +27,11 @@ class Action(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """The action, and why, in words for a log line and a condition."""
+    """The action, and why, in words for a log line and a condition. ``paced``: no user asked for it, so it has to take its turn."""
 
     action: Action
     why: str = ""
+    paced: bool = False
 
 
 def decide(
@@ -51,8 +52,10 @@ def decide(
     if remembered is not None and live.ours != remembered:
         return Decision(Action.APPLY, "fields of ours were changed or taken by somebody else")
     if live.digest != child.digest:
-        if pods and _only_our_side_changed(child, live):
-            return Decision(Action.WAIT, "a platform, importance or operator change waits for the next rollout, start or restart")
+        if _only_our_side_changed(child, live):
+            if pods:
+                return Decision(Action.WAIT, "a platform, importance or operator change waits for the next rollout, start or restart")
+            return Decision(Action.APPLY, "platform, importance or operator changed", paced=True)
         return Decision(Action.APPLY, "the declaration changed")
     if remembered is None:  # before cleaning: a field that somebody took from us looks like an addition until it is ours again
         return Decision(Action.APPLY, "the record of the last apply was lost")

@@ -97,9 +97,10 @@ class Mirrors:
         found = self._children[ChildKind.DEPLOYMENT].items.get(name)
         return found if isinstance(found, DeploymentView) else None
 
-    def deployments(self) -> Iterator[DeploymentView]:
-        """All mirrored apps/v1 Deployments."""
-        return (view for view in self._children[ChildKind.DEPLOYMENT].items.values() if isinstance(view, DeploymentView))
+    def deployments(self) -> Iterator[tuple[Name, DeploymentView]]:
+        """All mirrored apps/v1 Deployments, by the names of their Workloads."""
+        items = self._children[ChildKind.DEPLOYMENT].items.items()
+        return ((name, found) for name, found in items if isinstance(found, DeploymentView))
 
     def pods(self, name: Name) -> tuple[PodView, ...]:
         """The pods of a Workload."""

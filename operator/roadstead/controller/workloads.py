@@ -11,7 +11,7 @@ from typing import Any
 
 from roadstead.api.artifact import Artifact, ArtifactSpec
 from roadstead.api.base import Metadata
-from roadstead.api.platform import PlatformSpec, PodRollout
+from roadstead.api.platform import PlatformSpec, PodSettings
 from roadstead.api.workload import Workload
 from roadstead.controller.children import ChildWriter, Written
 from roadstead.controller.drafts import Drafts
@@ -19,6 +19,7 @@ from roadstead.controller.kinds import WORKLOADS, Key, Kind
 from roadstead.controller.memory import Memory
 from roadstead.controller.mirrors import Mirrors
 from roadstead.controller.objects import Objects
+from roadstead.controller.pace import Pace
 from roadstead.controller.platform import PlatformKeeper
 from roadstead.controller.retention import Kept, Retention
 from roadstead.controller.said import Announcer
@@ -53,6 +54,7 @@ class WorkloadReconciler:
         drafts: Drafts,
         retention: Retention,
         gpus: GpuUsage,
+        pace: Pace,
     ) -> None:
         self._client = client
         self._objects = objects
@@ -62,7 +64,8 @@ class WorkloadReconciler:
         self._drafts = drafts
         self._retention = retention
         self._gpus = gpus
-        self._children = ChildWriter(client, mirrors)
+        self._pace = pace
+        self._children = ChildWriter(client, mirrors, pace)
         self._memories: dict[Key, Memory] = {}
         self._doubted: set[Key] = set()
         self._without_keda: set[Key] = set()
@@ -88,6 +91,13 @@ class WorkloadReconciler:
 
     async def reconcile(self, key: Key) -> float | None:
         """Bring one Workload about. Returns the seconds after which to look again, if there is a reason to."""
+        began, name = time.monotonic(), (key.namespace, key.name)
+        try:
+            return await self._reconcile(key)
+        finally:
+            self._pace.settle(name, self._mirrors.deployment(name), began)
+
+    async def _reconcile(self, key: Key) -> float | None:
         workload = self._objects.workload(key)
         if workload is None:
             self._memories.pop(key, None)
@@ -124,11 +134,10 @@ class WorkloadReconciler:
             refusal = error
             if workload.spec.suspend:  # whatever is wrong, stopping works
                 desired = self._stopped(workload, platform)
-                written = await self._children.write(workload, desired, memory, immediate=False)
+                written = await self._children.write(workload, desired, memory, PodSettings())
         else:
             # A version that is replaced in place is being rolled out: what else is pending comes with it.
-            immediate = in_place or platform.pods.rollout is PodRollout.IMMEDIATE
-            written = await self._children.write(workload, desired, memory, immediate=immediate)
+            written = await self._children.write(workload, desired, memory, platform.pods, rolling=in_place)
             refusal = written.refusal
         outcome = self._observe(workload, artifact, desired, refusal, written, memory, previous, kept)
         if written.unsettled:

@@ -152,7 +152,7 @@ class _Kept(Collector):
         return _gauge("roadstead_workload_state", "Workloads by the state in their status", "state", [*counts, (NONE, states[""])])
 
     def _replicas(self) -> Metric:
-        seen = list(self._controller.mirrors.deployments())
+        seen = [view for _, view in self._controller.mirrors.deployments()]
         wanted, ready = sum(view.spec_replicas for view in seen), sum(view.ready for view in seen)
         return _gauge("roadstead_workload_replicas", "Replicas of all Workloads", "replicas", [("desired", wanted), ("ready", ready)])
 

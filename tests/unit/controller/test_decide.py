@@ -43,3 +43,16 @@ LIVE = DeploymentView("uid", "owner", "new", "hash", (), "t2", "u1", 1, True, 1,
 )
 def test_decides(child: Child, live: ChildView | None, remembered: str | None, pods: bool, action: Action) -> None:
     assert decide(child, live, owner_uid="owner", remembered=remembered, pods=pods).action is action
+
+
+@pytest.mark.parametrize(
+    ("live", "remembered", "paced"),
+    [
+        pytest.param(replace(LIVE, digest="old", template="t1"), "hash", True, id="only our side changed"),
+        pytest.param(replace(LIVE, digest="old", template="t1", user_template="u0"), "hash", False, id="the user's change carries ours"),
+        pytest.param(replace(LIVE, digest="old"), "hash", False, id="template equal"),
+        pytest.param(replace(LIVE, digest="old", template="t1", ours="less"), "hash", False, id="a repair"),
+    ],
+)
+def test_only_what_no_user_asked_for_takes_its_turn(live: DeploymentView, remembered: str, paced: bool) -> None:
+    assert decide(DEPLOYMENT, live, owner_uid="owner", remembered=remembered, pods=False).paced is paced
