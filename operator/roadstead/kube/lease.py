@@ -15,7 +15,7 @@ import random
 import time
 import uuid
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -44,6 +44,7 @@ class Elector:
     """Takes part in the election while ``run()`` runs. ``identity`` gets a random suffix: two processes must never share one.
 
     ``on_started`` and ``on_stopped`` are called in the loop at every change of ``leading``. Give it a client of its own, without a fence.
+    A Lease that is given back is taken at once by whoever may watch it, and within ``retry_seconds`` by others.
     """
 
     def __init__(
@@ -76,6 +77,8 @@ class Elector:
         self._deadline = renew_deadline_seconds
         self._retry = retry_seconds
         self._clock = clock
+        self._vacated = asyncio.Event()
+        """The Lease was given back since we last looked at it."""
         self._lease: Body | None = None
         """As the server last answered; None: read it first."""
         self._seen = _Seen(("", "", ""), 0.0)
@@ -92,6 +95,7 @@ class Elector:
 
     async def run(self) -> None:
         """Stand for election until cancelled; then hand over at once. Stop whatever writes before cancelling."""
+        listening = asyncio.create_task(self._listen(), name="lease")
         try:
             while True:
                 while not await self._attempt():
@@ -100,6 +104,24 @@ class Elector:
         except asyncio.CancelledError:
             await self._release()
             raise
+        finally:
+            listening.cancel()
+            await asyncio.gather(listening, return_exceptions=True)
+
+    async def _listen(self) -> None:
+        """Watch the Lease. Best effort: whatever goes wrong, polling finds out as well."""
+        named = f"metadata.name={self._name}"
+        while True:
+            try:
+                # Version 0: whatever the server's cache holds now, then all changes.
+                watch = self._client.watch(LEASES, namespace=self._namespace, field_selector=named, resource_version="0")
+                async with aclosing(watch) as events:
+                    async for event in events:
+                        if event.type in ("ADDED", "MODIFIED") and not (event.object.get("spec") or {}).get("holderIdentity"):
+                            self._vacated.set()
+            except ApiError as error:
+                log.debug("Lease is not watched: %s", error)
+            await asyncio.sleep(self._retry)
 
     async def _lead(self) -> None:
         """One term."""
@@ -131,10 +153,13 @@ class Elector:
         if self.leading:
             # Never sleep over the end of the term: what must stop then has to hear of it in time.
             longest = min(longest, max(0.0, self.valid_until - self._clock()))
-        await asyncio.sleep(longest)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(longest):
+                await self._vacated.wait()
 
     async def _attempt(self) -> bool:
         """Try once to take or renew the Lease; anything that goes wrong is a failed attempt, and the clock decides the rest."""
+        self._vacated.clear()
         patience = self._deadline / 2  # a hung connection must leave time for another try
         if self.leading:
             patience = min(patience, self.valid_until - self._clock())

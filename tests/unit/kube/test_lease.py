@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -25,7 +26,12 @@ class LeaseApi(ScriptedApi):
     deaf_after_write = False
     """Writes are carried out but not answered."""
 
+    watched = False
+    """Whether watching the Lease is allowed."""
+
     async def _answer(self, request: web.Request) -> web.StreamResponse:
+        if "watch" in request.query:
+            return await (self._watch(request) if self.watched else refuse(403)(request))
         self.requests.append(request)
         body: Body = await request.json() if request.can_read_body else {}
         if self.script:
@@ -33,6 +39,16 @@ class LeaseApi(ScriptedApi):
         if self.down:
             await asyncio.sleep(1e6)
         return await self._store(request, body)
+
+    async def _watch(self, request: web.Request) -> web.StreamResponse:
+        """Every change, until the reader has gone."""
+        stream, said = web.StreamResponse(), None
+        await stream.prepare(request)
+        while True:
+            if self.lease is not said:
+                said = self.lease
+                await stream.write(json.dumps({"type": "MODIFIED", "object": said}).encode() + b"\n")
+            await asyncio.sleep(0.05)
 
     async def _store(self, request: web.Request, body: Body) -> web.StreamResponse:
         present = self.lease["metadata"]["resourceVersion"] if self.lease else None
@@ -124,6 +140,19 @@ async def test_release_hands_over_at_once(lease_api: LeaseApi) -> None:
         assert now() - stopped < 4
         assert lease_api.lease is not None
         assert lease_api.lease["spec"]["leaseTransitions"] == 1
+
+
+async def test_a_watched_lease_is_taken_the_moment_it_is_given_back(lease_api: LeaseApi) -> None:
+    lease_api.watched = True
+    async with standing(lease_api, "a") as a:
+        await until(lambda: a.elector.leading)
+        async with standing(lease_api, "b") as b:
+            await asyncio.sleep(5)
+            assert not b.elector.leading
+            stopped = now()
+            await a.stop()
+            await until(lambda: b.elector.leading)
+            assert now() - stopped < 0.5
 
 
 @pytest.mark.parametrize("leads", [True, False], ids=["renewing", "taking it"])
