@@ -37,6 +37,13 @@ def wait_state(cluster: Cluster, namespace: str, state: str, name: str = "chat",
     return wait_for(reached, f"{name} to be {state}", seconds)
 
 
+def told(cluster: Cluster, namespace: str, name: str = "chat") -> list[tuple[str, str]]:
+    """Type and reason of the Events about a Workload, by time."""
+    found = json.loads(cluster.kubectl("get", "events.events.k8s.io", "-n", namespace, "-o", "json"))["items"]
+    ours = [event for event in found if (event["regarding"]["kind"], event["regarding"]["name"]) == ("Workload", name)]
+    return [(event["type"], event["reason"]) for event in sorted(ours, key=lambda event: str(event["eventTime"]))]
+
+
 def patch(cluster: Cluster, kind: str, name: str, namespace: str, **spec: Any) -> None:
     """Change fields of a spec."""
     cluster.kubectl("patch", kind, name, "-n", namespace, "--type=merge", "-p", json.dumps({"spec": spec}))

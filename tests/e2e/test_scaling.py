@@ -19,7 +19,7 @@ from tests.build import cpu_autoscaling, raw_artifact, raw_workload
 from tests.clusters import NAMESPACE, apply, get, install_crds, install_rbac, running_operator, wait_for
 from tests.support.sampler import sampling
 from tests.support.scaler import Scaler, external_scaler
-from tests.world import condition, here, status
+from tests.world import condition, here, status, told
 
 pytestmark = pytest.mark.timeout(300)
 BURN = ["/usr/bin/python3", "-c", "while True: pass"]
@@ -105,6 +105,7 @@ def test_pods_that_burn_cpu_get_company(world: World, namespace: str) -> None:
     assert scaler["when"] == made["status"]["lastScaleTime"]
     assert made["spec"]["metrics"][0]["type"] == "ContainerResource"
     wait_for(lambda: condition(status(world.cluster, namespace), "AutoscalerReady").get("status") == "True", "the scaler's word", 30)
+    assert told(world.cluster, namespace) == [("Normal", "Running")], "a normal start and a step don't read like failures"
 
 
 def test_no_switch_blips(world: World, namespace: str) -> None:

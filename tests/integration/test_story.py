@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
@@ -10,7 +9,7 @@ import pytest
 from hack.cluster.control import ControlCluster
 from tests.build import raw_artifact, raw_workload
 from tests.clusters import apply, audit_position, running_operator, wait_for, writes
-from tests.world import here, patch, quiet, wait_state
+from tests.world import here, patch, quiet, told, wait_state
 
 pytestmark = pytest.mark.timeout(180)
 STORY = [
@@ -20,13 +19,6 @@ STORY = [
     ("Normal", "Stopped"),
     ("Normal", "Running"),
 ]
-
-
-def told(cluster: ControlCluster, namespace: str) -> list[tuple[str, str]]:
-    """Type and reason of the Events about the Workload, by time."""
-    found = json.loads(cluster.kubectl("get", "events.events.k8s.io", "-n", namespace, "-o", "json"))["items"]
-    ours = [event for event in found if event["regarding"]["kind"] == "Workload" and event["regarding"]["name"] == "chat"]
-    return [(event["type"], event["reason"]) for event in sorted(ours, key=lambda event: str(event["eventTime"]))]
 
 
 def test_describe_reads_as_a_story(cluster: ControlCluster, namespace: str, operator_kubeconfig: Path) -> None:
