@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from hack.cluster.console import ClusterError
 from hack.cluster.control import ControlCluster
@@ -16,7 +17,8 @@ from tests.support.kstatus import Kstatus, kstatus
 from tests.world import here, patch, wait_state
 
 pytestmark = pytest.mark.timeout(180)
-SCRIPT = (Path(__file__).parent.parent.parent / "deploy" / "argocd" / "health.lua").read_text()
+FOLDER = Path(__file__).parent.parent.parent / "deploy" / "argocd"
+SCRIPT = (FOLDER / "health.lua").read_text()
 KINDS = {"chat": "workloads.roadstead.dev", "front": "deployments.roadstead.dev", "model": "artifacts.roadstead.dev"}
 
 
@@ -102,3 +104,24 @@ class TestWithOperator:
         wide = cluster.kubectl("get", "rsw", good, "-n", namespace, "-o", "wide").splitlines()
         assert wide[0].split()[5:] == ["MESSAGE", "ARTIFACT", "SCALER", "ENDPOINT"]
         assert wide[1].split()[-2:] == ["model", "HorizontalPodAutoscaler"]
+
+
+def test_the_scripts_join_argo_cds_own_settings(cluster: ControlCluster, namespace: str, tmp_path: Path) -> None:
+    """As deploy/argocd/README.md says: by server-side apply, and as a patch of a kustomization."""
+    theirs = {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": "argocd-cm", "labels": {"app.kubernetes.io/part-of": "argocd"}},
+        "data": {"url": "https://argo.example.com"},
+    }
+    apply(cluster, {**theirs, "metadata": {**theirs["metadata"], "namespace": namespace}})
+    ours = FOLDER / "argocd-cm.yaml"
+    cluster.kubectl("apply", "--server-side", "--field-manager=roadstead", "-n", namespace, "-f", str(ours))
+    joined = (get(cluster, "configmap", "argocd-cm", namespace) or {})["data"]
+    assert joined == {**theirs["data"], **yaml.safe_load(ours.read_text())["data"]}
+    assert len(joined) == 5
+
+    (tmp_path / "theirs.yaml").write_text(yaml.safe_dump(theirs))
+    (tmp_path / "ours.yaml").write_text(ours.read_text())
+    (tmp_path / "kustomization.yaml").write_text(yaml.safe_dump({"resources": ["theirs.yaml"], "patches": [{"path": "ours.yaml"}]}))
+    assert yaml.safe_load(cluster.kubectl("kustomize", str(tmp_path)))["data"] == joined
