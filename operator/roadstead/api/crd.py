@@ -38,6 +38,10 @@ DNS_1035 = (
     "self.metadata.name.size() <= 54 && self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",
     "metadata.name must begin with a lower-case letter, hold only lower-case letters, digits and '-', and be at most 54 characters long",
 )
+KEDAS_NAMES = (
+    "!self.metadata.name.startsWith('keda-hpa-')",
+    "metadata.name must not begin with keda-hpa-: so KEDA calls the autoscalers of Workloads that scale on HTTP; choose another",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +88,7 @@ DEFINITIONS = (
             ("Scaler", "string", ".status.scaler.kind", 1),
             ("Endpoint", "string", ".status.endpoint", 1),
         ),
-        rules=(cel(*DNS_1035),),
+        rules=(cel(*DNS_1035), cel(*KEDAS_NAMES)),
         scale={
             "specReplicasPath": ".spec.runtime.replicaCount",
             "statusReplicasPath": ".status.replicas",
