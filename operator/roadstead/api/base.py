@@ -134,19 +134,15 @@ Quantity = Annotated[
         )
     ),
 ]
-LabelKey = Annotated[
-    str,
-    Field(
-        min_length=1,
-        max_length=317,
-        json_schema_extra=rules(
-            cel(
-                "!format.qualifiedName().validate(self).hasValue()",
-                "must be a key such as disktype or topology.kubernetes.io/zone: a name, or a domain, '/' and a name",
-            )
-        ),
-    ),
-]
+LABEL_KEY = rules(
+    cel(
+        "!format.qualifiedName().validate(self).hasValue()",
+        "must be a key such as disktype or topology.kubernetes.io/zone: a name, or a domain, '/' and a name",
+    )
+)
+LabelKey = Annotated[str, Field(min_length=1, max_length=317, json_schema_extra=LABEL_KEY)]
+ShortLabelKey = Annotated[str, Field(min_length=1, max_length=100, json_schema_extra=LABEL_KEY)]
+"""Where so many keys may stand that the rule's cost, which the API server reckons by their length, would exceed its budget."""
 LABEL_KEYS = rules(
     cel(
         "self.all(k, !format.qualifiedName().validate(k).hasValue())",

@@ -20,6 +20,7 @@ from roadstead.api.base import (
     ObjectName,
     Quantity,
     Resource,
+    ShortLabelKey,
     UserId,
     cel,
     keyed,
@@ -95,6 +96,9 @@ class NodeLabelAlternative(Model):
     match_labels: Annotated[dict[str, LabelValue], Field(min_length=1, max_length=8, json_schema_extra=LABEL_KEYS)] = Field(
         description="Labels that the node must all have."
     )
+    absent_labels: Annotated[tuple[ShortLabelKey, ...], Field(max_length=3)] | None = Field(
+        None, description="Keys of labels of which the node may have none, for example those of shared GPUs."
+    )
 
 
 class GpuType(Model):
@@ -119,7 +123,7 @@ class GpuType(Model):
         ),
     ] = Field("nvidia.com/gpu", description="Resource that pods ask for.")
     tolerations: Annotated[tuple[Toleration, ...], Field(max_length=8)] | None = Field(
-        None, description="Taints of such nodes, beside the one named like the resource."
+        None, description="Taints of such nodes, beside the one named like the resource (and nvidia.com/gpu, where it is one of NVIDIA's)."
     )
     runtime_class_name: ObjectName | None = Field(None, description="RuntimeClass that such pods need.")
 

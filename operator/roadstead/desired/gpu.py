@@ -9,19 +9,21 @@ from roadstead.desired.child import Body
 from roadstead.desired.resources import Ask
 from roadstead.errors import Reason, Refusal
 
+NVIDIA_DOMAIN = "nvidia.com/"
 NVIDIA_GPU = "nvidia.com/gpu"
 
 
 @dataclass(frozen=True, slots=True)
 class GpuPlacement:
-    """What a pod needs to get its GPUs: ``terms`` are alternatives, each a map of node labels that must all match.
+    """What a pod needs to get its GPUs.
 
-    ``gpu_type`` is the catalogue's name; None where any will do.
+    ``terms`` are alternatives, each a map of node labels that must all match; None for one that the node must not have. ``gpu_type`` is
+    the catalogue's name; None where any will do.
     """
 
     resource: str
     count: int
-    terms: tuple[dict[str, str], ...]
+    terms: tuple[dict[str, str | None], ...]
     tolerations: tuple[Body, ...]
     runtime_class: str | None
     gpu_type: str | None = None
@@ -32,14 +34,14 @@ def placement(ask: Ask, platform: PlatformSpec) -> GpuPlacement | None:
     if ask.gpu < 1:
         return None
     if ask.gpu_type is None:
-        return GpuPlacement(NVIDIA_GPU, ask.gpu, (), (_tolerate(NVIDIA_GPU),), None)
+        return GpuPlacement(NVIDIA_GPU, ask.gpu, (), _tolerations(NVIDIA_GPU), None)
     entry = find(ask.gpu_type, platform)
     return GpuPlacement(
         entry.resource_name,
         ask.gpu,
-        tuple(dict(alternative.match_labels) for alternative in entry.node_labels),
+        tuple(dict.fromkeys(one.absent_labels or ()) | dict(one.match_labels) for one in entry.node_labels),
         (
-            _tolerate(entry.resource_name),
+            *_tolerations(entry.resource_name),
             *(toleration.model_dump(by_alias=True, exclude_none=True, mode="json") for toleration in entry.tolerations or ()),
         ),
         entry.runtime_class_name,
@@ -59,5 +61,7 @@ def find(gpu_type: str, platform: PlatformSpec) -> GpuType:
     return known[gpu_type]
 
 
-def _tolerate(resource: str) -> Body:
-    return {"key": resource, "operator": "Exists", "effect": "NoSchedule"}
+def _tolerations(resource: str) -> tuple[Body, ...]:
+    """For the taint named like the resource; nodes with MIG slices or renamed shares bear the one of whole GPUs."""
+    keys = (resource, NVIDIA_GPU) if resource.startswith(NVIDIA_DOMAIN) and resource != NVIDIA_GPU else (resource,)
+    return tuple({"key": key, "operator": "Exists", "effect": "NoSchedule"} for key in keys)

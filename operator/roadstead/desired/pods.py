@@ -210,9 +210,9 @@ def _scheduling(inputs: PodInputs, placements: list[gpu.GpuPlacement]) -> Body:
     return {name: value for name, value in found.items() if value}
 
 
-def _node_affinity(choices: list[tuple[dict[str, str], ...]]) -> Body | None:
+def _node_affinity(choices: list[tuple[dict[str, str | None], ...]]) -> Body | None:
     """Any one alternative of each GPU type: the terms of a node affinity are alternatives, so several types are multiplied out."""
-    terms: list[dict[str, str]] = [{}]
+    terms: list[dict[str, str | None]] = [{}]
     for alternatives in choices:
         terms = [before | more for before in terms for more in alternatives]
     if not any(terms):
@@ -220,13 +220,16 @@ def _node_affinity(choices: list[tuple[dict[str, str], ...]]) -> Body | None:
     return {
         "nodeAffinity": {
             "requiredDuringSchedulingIgnoredDuringExecution": {
-                "nodeSelectorTerms": [
-                    {"matchExpressions": [{"key": key, "operator": "In", "values": [value]} for key, value in sorted(term.items())]}
-                    for term in terms
-                ]
+                "nodeSelectorTerms": [{"matchExpressions": [_requirement(key, term[key]) for key in sorted(term)]} for term in terms]
             }
         }
     }
+
+
+def _requirement(key: str, value: str | None) -> Body:
+    if value is None:
+        return {"key": key, "operator": "DoesNotExist"}
+    return {"key": key, "operator": "In", "values": [value]}
 
 
 def _check_forbidden(workload: Workload, platform: PlatformSpec) -> None:

@@ -11,14 +11,14 @@ from collections.abc import Iterable, Mapping
 from roadstead.observed.views import GPU_LABELS, NodeView
 
 NAMED_AT_MOST = 4
-NAME_LIMIT = 100
+NAME_LIMIT = 150
 
 
-def missing_gpu(terms: tuple[dict[str, str], ...], resource: str, count: int, nodes: tuple[NodeView, ...]) -> str | None:
+def missing_gpu(terms: tuple[dict[str, str | None], ...], resource: str, count: int, nodes: tuple[NodeView, ...]) -> str | None:
     """A sentence on what no node has and what the nodes have instead; None where some node has it, taken or not.
 
-    ``terms`` are the alternatives of Platform's catalogue, each a map of node labels that must all match; none means any GPU.
-    One look at each node, so ask only while a pod has no node.
+    ``terms`` are the alternatives of Platform's catalogue, each a map of node labels that must all match (None: that must not be
+    there); none means any GPU. One look at each node, so ask only while a pod has no node.
     """
     matching = [node for node in nodes if not terms or any(_has(node.labels, term) for term in terms)]
     most = max((node.offer.get(resource, 0) for node in matching), default=0)
@@ -35,12 +35,14 @@ def missing_gpu(terms: tuple[dict[str, str], ...], resource: str, count: int, no
     return f"No node offers {wanted}; GPUs in this cluster: {_listed(sorted(set(_types(nodes))), ', ') or 'none'}"
 
 
-def _has(labels: Mapping[str, str], term: Mapping[str, str]) -> bool:
+def _has(labels: Mapping[str, str], term: Mapping[str, str | None]) -> bool:
     return all(labels.get(name) == value for name, value in term.items())
 
 
-def _labels(term: Mapping[str, str]) -> str:
-    return " and ".join(f"{name}={value}" for name, value in term.items())
+def _labels(term: Mapping[str, str | None]) -> str:
+    wanted = " and ".join(f"{name}={value}" for name, value in term.items() if value is not None)
+    unwanted = ", ".join(name.rpartition("/")[2] for name, value in term.items() if value is None)
+    return f"{wanted} without {unwanted}" if unwanted else wanted
 
 
 def _types(nodes: tuple[NodeView, ...]) -> Iterable[str]:

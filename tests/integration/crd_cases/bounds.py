@@ -137,7 +137,7 @@ def stretched(node: Node, length: int) -> str:
     if node.schema.get("x-kubernetes-int-or-string"):
         return value.rjust(length, "0")
     field = node.steps[-1]
-    if field in ("key", "topologyKey", "resourceName") and "secretKeyRef" not in node.steps:
+    if (field in ("key", "topologyKey", "resourceName") or "absentLabels" in node.steps) and "secretKeyRef" not in node.steps:
         return f"{_domain(length - 64)}/{'a' * 63}"
     if field == "host":
         return _domain(length)

@@ -281,7 +281,7 @@ def test_the_guides_table_and_examples_are_true() -> None:
         (row,) = [line for line in guide.splitlines() if line.startswith(f"| `{entry.gpu_type}` |")]
         for alternative in entry.node_labels:
             assert all(f"`{value}`" in row for value in alternative.match_labels.values()), row
-    assert len(PlatformSpec.model_validate({"gpuTypes": examples}).gpu_types or ()) == 3
+    assert len(PlatformSpec.model_validate({"gpuTypes": examples}).gpu_types or ()) == 4
 
 
 def test_the_examples_ask_for_types_of_the_catalogue() -> None:

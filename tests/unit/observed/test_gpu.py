@@ -85,3 +85,15 @@ def test_a_nodes_offer_is_its_extended_resources() -> None:
         {"metadata": {"name": "n", "labels": {PRODUCT: "NVIDIA-L4"}}, "status": {"allocatable": allocatable, "conditions": ready}}
     )
     assert seen == NodeView(True, {PRODUCT: "NVIDIA-L4"}, {GPU: 8, "nvidia.com/mig-1g.10gb": 7})
+
+
+def test_a_shared_gpu_is_none_of_a_type_that_must_be_whole() -> None:
+    accelerator, sharing = "cloud.google.com/gke-accelerator", "cloud.google.com/gke-gpu-sharing-strategy"
+    terms: tuple[dict[str, str | None], ...] = ({accelerator: "nvidia-l4", sharing: None},)
+    shared = NodeView(True, {accelerator: "nvidia-l4", sharing: "time-sharing"}, {GPU: 8})
+    said = missing_gpu(terms, GPU, 1, (shared,))
+    assert (
+        said
+        == f"No node offers a GPU of this type ({accelerator}=nvidia-l4 without gke-gpu-sharing-strategy); GPUs in this cluster: nvidia-l4"
+    )
+    assert missing_gpu(terms, GPU, 1, (shared, NodeView(True, {accelerator: "nvidia-l4"}, {GPU: 1}))) is None
