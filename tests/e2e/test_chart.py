@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,6 +70,22 @@ class World:
         found = self.get("pods", "--namespace=default", "--selector=roadstead.dev/workload=whoami")["items"]
         return {pod["metadata"]["uid"]: sum(c["restartCount"] for c in pod["status"].get("containerStatuses", ())) for pod in found}
 
+    def versions(self) -> dict[str, str]:
+        """The resourceVersions of the example's objects; every write moves one."""
+        kinds = "workloads.roadstead.dev,artifacts.roadstead.dev,deployments.apps,services"
+        found = self.get(kinds, "--namespace=default")["items"]
+        return {f"{body['kind']}/{body['metadata']['name']}": body["metadata"]["resourceVersion"] for body in found}
+
+    def leader(self) -> str:
+        """The pod that holds the Lease; empty if none does."""
+        lease = self.get("leases", "roadstead-operator", f"--namespace={NAMESPACE}")
+        return str(lease["spec"].get("holderIdentity") or "").rpartition("_")[0]
+
+    def operator_pods(self) -> set[str]:
+        """Names of the operator's pods that aren't going."""
+        found = self.get("pods", f"--namespace={NAMESPACE}", "--selector=app.kubernetes.io/component=operator")["items"]
+        return {pod["metadata"]["name"] for pod in found if "deletionTimestamp" not in pod["metadata"]}
+
     def wait_running(self, count: int) -> None:
         """Wait until the example runs with so many pods; on failure, tell what the cluster and the operator say."""
         try:
@@ -131,6 +148,15 @@ def test_install_upgrade_uninstall_and_install_again(world: World, tmp_path: Pat
     world.cluster.kubectl("delete", "pods", f"--namespace={NAMESPACE}", "--selector=app.kubernetes.io/component=operator", "--wait=false")
     world.wait_running(2)
     before = world.pods()
+
+    # An upgrade that changes nothing, and operators that start anew, write nothing.
+    versions = world.versions()
+    world.deploy("upgrade")
+    world.cluster.kubectl("rollout", "restart", "deployment/roadstead-operator", f"--namespace={NAMESPACE}")
+    world.cluster.kubectl("rollout", "status", "deployment/roadstead-operator", f"--namespace={NAMESPACE}", "--timeout=120s")
+    wait_for(lambda: world.leader() in world.operator_pods(), "one of them to lead")
+    time.sleep(5)
+    assert world.versions() == versions
 
     # The upgrade brings the CRDs first, by a Job whose rights end with it, and restarts nobody's pods.
     description = world.crd_description()
