@@ -20,6 +20,7 @@ from hack.cluster import beside
 from hack.cluster.console import ClusterError
 from hack.cluster.control import ControlCluster, control_cluster
 from hack.cluster.keda import Keda, keda
+from hack.cluster.keda import install_crds as install_keda_crds
 from roadstead.desired import build
 from roadstead.errors import Refusal
 from tests.build import cpu_autoscaling, raw_artifact, raw_workload
@@ -329,6 +330,35 @@ class TestWithKeda:
         world.wait_replicas(namespace, 4)
         wait_for(lambda: get(world.cluster, "hpa", "keda-hpa-chat", namespace) is None, "the end of KEDA's HPA")
         wait_for(lambda: not _pending(world, namespace), "the word to be taken back")
+
+
+def test_kedas_kinds_vanish_and_return(world: World, namespace: str, running_keda: Keda) -> None:
+    """The last test of this module. Nothing falls below its minimum, what was at zero runs, and no operator is restarted."""
+    low = 2
+    world.scaler.demand(namespace, "chat", 25)
+    http = {"chat": on_http("httpRequestsInFlight", low=low), "asleep": on_http()}
+    apply(world.cluster, here(namespace, raw_artifact(status="registered")))
+    apply(world.cluster, *(here(namespace, raw_workload(name, runtime=runtime)) for name, runtime in http.items()))
+    said = lambda name: condition(status(world.cluster, namespace, name), "AutoscalerReady")  # noqa: E731
+    wait_for(lambda: status(world.cluster, namespace).get("readyReplicas") == 3, "three ready pods", 60)
+    wait_for(lambda: status(world.cluster, namespace, "asleep").get("proven"), "the other's proof")
+    wait_for(lambda: status(world.cluster, namespace, "asleep")["replicas"] == 0, "the other to be at zero", 60)
+    with sampling(world.cluster, namespace) as sampler, sampling(world.cluster, namespace, "asleep") as other:
+        world.cluster.kubectl("delete", "crd", "scaledobjects.keda.sh", "--wait=false")
+        for name in http:
+            wait_for(lambda name=name: said(name).get("reason") == "KedaMissing", f"{name}: the word on it", 90)
+        wait_for(lambda: sampler.samples[-1].wanted == low, "the minimum", 60)
+        wait_for(lambda: other.samples[-1].ready == 1, "a pod for the one that nobody could wake", 60)
+        assert said("chat")["status"] == "False"
+        install_keda_crds(world.cluster)
+        sampler.phase = "back"
+        for name in http:
+            wait_for(lambda name=name: said(name).get("status") == "True", f"{name}: KEDA's word", 90)
+        world.wait_replicas(namespace, 3, 60)
+        wait_for(lambda: other.samples[-1].wanted == 0, "the other to be at zero again", 90)
+    assert sampler.least("", "back")[0] == low, sampler.story()
+    assert sampler.least("", "back")[1] >= low, sampler.story()
+    world.scaler.demand(namespace, "chat", 0)
 
 
 def _pending(world: World, namespace: str) -> str:

@@ -73,7 +73,7 @@ class Controller:
     ) -> None:
         self.queue: WorkQueue[Key] = WorkQueue(waited=waited)
         self.objects = Objects(self._declared, self._changed)
-        self.mirrors = Mirrors(client, self._changed, self._gone, self._keda_came)
+        self.mirrors = Mirrors(client, self._changed, self._gone, self._keda_changed)
         self.gpus = GpuUsage(self.mirrors)
         self._client = client
         self._reconciled = reconciled
@@ -178,8 +178,10 @@ class Controller:
         deployment, stored = self.mirrors.deployment((key.namespace, key.name)), self.objects.get(key)
         return deployment is not None and stored is not None and deployment.owner_uid == stored.uid
 
-    def _keda_came(self) -> None:
-        for key in self._workloads.take_those_without_keda():
+    def _keda_changed(self, present: bool) -> None:
+        """Look at those that waited for KEDA; or, when its kinds have gone, at all: their ScaledObjects vanished before, and the API
+        server refused to take new ones."""
+        for key in self._workloads.take_those_without_keda() if present else list(self.objects.keys(Kind.WORKLOAD)):
             self.queue.add(key, low=True)
 
     def _gone(self, key: Key, kind: ChildKind, uid: str) -> None:

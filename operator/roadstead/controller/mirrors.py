@@ -40,12 +40,15 @@ class Mirrors:
     """One reflector a kind. ``notify`` is called with the Workload that a changed child or pod belongs to.
 
     ``gone`` is called before, when a child has gone: perhaps its owner has, unseen, and the child must not come back.
-    ``keda_came`` is called when ScaledObjects become known to the cluster. When they cease to be, each one's Workload hears that its
-    child has gone.
+    ``keda_changed`` is called with whether ScaledObjects are known to the cluster, when that changes.
     """
 
     def __init__(
-        self, client: ApiClient, notify: Callable[[Key], None], gone: Callable[[Key, ChildKind, str], None], keda_came: Callable[[], None]
+        self,
+        client: ApiClient,
+        notify: Callable[[Key], None],
+        gone: Callable[[Key, ChildKind, str], None],
+        keda_changed: Callable[[bool], None],
     ) -> None:
         self._notify = notify
         self._gone = gone
@@ -58,7 +61,7 @@ class Mirrors:
                 notify=partial(self._child_changed, kind),
                 label_selector=CHILDREN_SELECTOR,
                 optional=kind is ChildKind.SCALED_OBJECT,
-                on_presence=(lambda present: keda_came() if present else None) if kind is ChildKind.SCALED_OBJECT else None,
+                on_presence=keda_changed if kind is ChildKind.SCALED_OBJECT else None,
                 absent_seconds=KEDA_LOOK_SECONDS,
             )
             for kind in ChildKind
