@@ -69,12 +69,13 @@ def paused(process: subprocess.Popen[bytes]) -> None:
 def test_sigterm_leaves_nothing_half_done(cluster: ControlCluster, operator_kubeconfig: Path, namespace: str) -> None:
     """What was begun is finished with its status, the Lease is given back after the last write, and the exit is clean.
 
-    The creation of a stopped Workload takes the most writes; there are more of them than an operator can create within any grace.
+    The creation of a stopped Workload takes the most writes; there are more of them than an operator can create within any grace. Few
+    workers have the machine to themselves: on a busy one each would take longer than the grace.
     """
     apply(cluster, here(namespace, raw_artifact(status="registered")))
     apply(cluster, *(here(namespace, raw_workload(f"still-{number}", suspend=True)) for number in range(200)))
     before = audit_position(cluster)
-    with replica(cluster, operator_kubeconfig, "burst", **QUICK_LEASE) as process:
+    with replica(cluster, operator_kubeconfig, "burst", ROADSTEAD_WORKERS="4", **QUICK_LEASE) as process:
         wait_for(lambda: len(audited(cluster, before)) > 50, "writes", 60)
         process.send_signal(signal.SIGTERM)
         assert process.wait(15) == 0

@@ -24,7 +24,7 @@ LOOKED_AT: Final[ContextVar[str]] = ContextVar("LOOKED_AT", default="")
 
 
 async def run_workers(
-    queue: WorkQueue[K], reconcile: Callable[[K], Awaitable[float | None]], count: int, *, grace_seconds: float = 3.0
+    queue: WorkQueue[K], reconcile: Callable[[K], Awaitable[float | None]], count: int, *, grace_seconds: float = 3.5
 ) -> None:
     """Reconcile keys of ``queue``, ``count`` at a time, until cancelled.
 
