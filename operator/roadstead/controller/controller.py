@@ -58,7 +58,7 @@ Reconciled = Callable[[Kind, Result, float], None]
 class Controller:
     """Everything that reconciles, without any knowledge of kopf or of processes.
 
-    ``client`` is fenced by leadership. The queue stays closed until ``lead`` is called by whoever knows that this replica leads and
+    ``client`` is fenced by leadership. The queue stays closed until it is opened by whoever knows that this replica leads and
     that every cache is filled; keys gather meanwhile.
     """
 
@@ -92,7 +92,8 @@ class Controller:
             gpus=self.gpus,
             pace=self._pace,
         )
-        self._artifacts = ArtifactReconciler(client, self.objects, Registrar(client, self.objects), drafts, self.platform, retention)
+        self._registrar = Registrar(client, self.objects)
+        self._artifacts = ArtifactReconciler(client, self.objects, self._registrar, drafts, self.platform, retention)
         self._endpoints = EndpointReconciler(client, self.objects, self.mirrors)
 
     async def run(self, workers: int) -> None:
@@ -130,6 +131,7 @@ class Controller:
     def new_term(self) -> None:
         """Leadership was gained: nothing is believed of what was written in an earlier term, and everything is looked at."""
         self._workloads.forget_memories()
+        self._registrar.new_term()
         self._pace.forget()
         self.enqueue_all()
 

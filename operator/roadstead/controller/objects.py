@@ -72,7 +72,7 @@ class Objects:
         if old is not None and old.raw == raw:
             return
         stored = Stored(
-            metadata["uid"], raw, _refers(kind, body), _declared(metadata), _lineage(kind, body), _version(metadata), _state(kind, body)
+            metadata["uid"], raw, _refers(kind, body), _declared(metadata), lineage_of(kind, body), version_of(metadata), _state(kind, body)
         )
         self._stored[key] = stored
         self._reindex(key, old, stored)
@@ -186,7 +186,7 @@ def _refers(kind: Kind, body: Body) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for name in names if name))
 
 
-def _lineage(kind: Kind, body: Body) -> Lineage | None:
+def lineage_of(kind: Kind, body: Body) -> Lineage | None:
     """Only registered Artifacts are of a lineage; without a collection an Artifact is a lineage of its own."""
     spec, metadata = body.get("spec") or {}, body["metadata"]
     if kind is not Kind.ARTIFACT or spec.get("status") != "registered":
@@ -194,7 +194,8 @@ def _lineage(kind: Kind, body: Body) -> Lineage | None:
     return metadata.get("namespace") or "", spec.get("collection") or metadata["name"]
 
 
-def _version(metadata: Body) -> int:
+def version_of(metadata: Body) -> int:
+    """The version in an Artifact's annotations; 0 if it has none."""
     text = (metadata.get("annotations") or {}).get(VERSION_ANNOTATION, "")
     return int(text) if text.isdecimal() else 0
 

@@ -8,35 +8,61 @@ from collections.abc import AsyncIterator
 import pytest
 
 from roadstead.controller.kinds import Key, Kind
-from roadstead.controller.objects import Objects
+from roadstead.controller.objects import Objects, Stored
 from roadstead.controller.registration import Registrar
 from roadstead.kube.client import ApiClient
 from roadstead.kube.config import ClusterConfig
+from roadstead.kube.resource import Body
 from tests.build import raw_artifact
-from tests.unit.kube.fake import ScriptedApi, answer
+from tests.unit.kube.fake import ScriptedApi, Step, answer
 
 
 @pytest.fixture
-async def client() -> AsyncIterator[ApiClient]:
-    async with ScriptedApi() as api:
-        api.will(*[answer({})] * 100)
-        async with ApiClient(ClusterConfig(api.url), user_agent="test") as entered:
-            yield entered
+async def api() -> AsyncIterator[ScriptedApi]:
+    async with ScriptedApi() as running:
+        yield running
 
 
-async def test_no_number_twice_and_no_lock_left(client: ApiClient) -> None:
+@pytest.fixture
+async def client(api: ScriptedApi) -> AsyncIterator[ApiClient]:
+    async with ApiClient(ClusterConfig(api.url), user_agent="test") as entered:
+        yield entered
+
+
+def listed(*items: Body) -> Step:
+    return answer({"metadata": {"resourceVersion": "9"}, "items": list(items)})
+
+
+def saw(objects: Objects, name: str, collection: str) -> tuple[Key, Stored]:
+    key = Key(Kind.ARTIFACT, "team", name)
+    objects.saw(Kind.ARTIFACT, raw_artifact(name, status="registered", collection=collection))
+    stored = objects.get(key)
+    assert stored is not None
+    return key, stored
+
+
+async def test_no_number_twice_and_no_lock_left(api: ScriptedApi, client: ApiClient) -> None:
+    api.will(listed(), *[answer({})] * 20)
     objects = Objects(lambda _: None, lambda _: None)
     registrar = Registrar(client, objects)
-    names = [f"model-{number}" for number in range(20)]
-
-    async def version(name: str) -> int | None:
-        objects.saw(Kind.ARTIFACT, raw_artifact(name, status="registered", collection=f"family-{int(name[6:]) % 2}"))
-        key = Key(Kind.ARTIFACT, "team", name)
-        stored = objects.get(key)
-        assert stored is not None
-        return await registrar.version(key, stored)
-
-    given = await asyncio.gather(*map(version, names))
+    artifacts = [saw(objects, f"model-{number}", f"family-{number % 2}") for number in range(20)]
+    given = await asyncio.gather(*(registrar.version(*each) for each in artifacts))
     assert sorted(number for number in given if number) == sorted([*range(1, 11)] * 2)
-    assert await asyncio.gather(*map(version, names)) == given
+    assert await asyncio.gather(*(registrar.version(*each) for each in artifacts)) == given
     assert len(registrar._locks) == 0
+
+
+async def test_what_another_leader_gave_last_is_known_before_the_cache_shows_it(api: ScriptedApi, client: ApiClient) -> None:
+    """Two Artifacts were registered elsewhere a moment ago; this cache shows one of them without its version and the other not at all."""
+    objects = Objects(lambda _: None, lambda _: None)
+    registrar = Registrar(client, objects)
+    api.will(listed(), answer({}))
+    assert await registrar.version(*saw(objects, "first", "llm")) == 1
+    registrar.new_term()
+    fresh = [raw_artifact(name, status="registered", collection="llm") for name in ("second", "third")]
+    for number, body in enumerate(fresh, 2):
+        body["metadata"]["annotations"] = {"roadstead.dev/version": str(number)}
+    api.will(listed(*fresh), answer({}))
+    assert await registrar.version(*saw(objects, "fourth", "llm")) == 4
+    assert await registrar.version(*saw(objects, "third", "llm")) == 3
+    assert [request.method for request in api.requests] == ["GET", "PATCH", "GET", "PATCH"]
