@@ -25,6 +25,8 @@ from roadstead.kube.resource import LEASES, Body
 
 log = logging.getLogger(__name__)
 RELEASE_SECONDS = 1.0
+FORBIDDEN_SECONDS = 60.0
+"""Pause before asking again for a watch that isn't granted."""
 
 
 def monotonic() -> float:
@@ -121,6 +123,8 @@ class Elector:
                             self._vacated.set()
             except ApiError as error:
                 log.debug("Lease is not watched: %s", error)
+                if not error.transient:  # most likely a role from before there was anything to watch
+                    await asyncio.sleep(FORBIDDEN_SECONDS)
             await asyncio.sleep(self._retry)
 
     async def _lead(self) -> None:
