@@ -85,8 +85,7 @@ def cluster() -> Iterator[ControlCluster]:
         install_rbac(running)
         add_fake_nodes(running)
         wait_admission(running)
-        settings = {"networkPolicy": {"enabled": True}, "retention": {"deletedDays": 0}}
-        running.kubectl("patch", "rsp", "default", "--type=merge", "-p", json.dumps({"spec": settings}))
+        settle(running, networkPolicy={"enabled": True})
         yield running
 
 
@@ -99,6 +98,7 @@ def kubeconfig(cluster: ControlCluster) -> Path:
 def test_each_right_is_needed(cluster: ControlCluster, kubeconfig: Path, right: Right) -> None:
     namespace = f"t{uuid.uuid4().hex[:8]}"
     cluster.kubectl("create", "namespace", namespace)
+    settle(cluster, retention={"deletedDays": 30})
     cluster.kubectl("delete", "lease", OPERATOR, "-n", NAMESPACE, "--ignore-not-found")
     grant(cluster, without=right)
     try:
@@ -129,7 +129,14 @@ def life(cluster: ControlCluster, namespace: str) -> Iterator[str]:
     yield "stopped"
     for kind, name in (("rsw", "chat"), ("rsw", "web"), ("rsa", "old")):
         patch(cluster, kind, name, namespace, deleted=True)
+    yield "deleted"
+    settle(cluster, retention={"deletedDays": 0})
     yield "end"
+
+
+def settle(cluster: ControlCluster, **settings: Body) -> None:
+    """Change settings of the Platform."""
+    cluster.kubectl("patch", "rsp", "default", "--type=merge", "-p", json.dumps({"spec": settings}))
 
 
 def endpoint() -> Body:

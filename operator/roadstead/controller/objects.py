@@ -6,6 +6,7 @@ Indexes are kept by reference, so that no event costs more for there being more 
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -161,7 +162,7 @@ class Objects:
 
     def _dependents(self, key: Key) -> Iterable[Key]:
         if key.kind is Kind.PLATFORM:
-            return self.keys(Kind.WORKLOAD)
+            return itertools.chain(self.keys(Kind.WORKLOAD), self.keys(Kind.ARTIFACT))  # the latter by their retention
         return self._referring.get(key, ())
 
 
