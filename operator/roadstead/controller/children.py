@@ -127,7 +127,7 @@ class ChildWriter:
             live,
             owner_uid=workload.metadata.uid or "",
             remembered=memory.applied.get(child.kind),
-            pods=bool(self._mirrors.pods(name)) and settings.rollout is not PodRollout.IMMEDIATE and not rolling,
+            pods=any(not pod.finished for pod in self._mirrors.pods(name)) and settings.rollout is not PodRollout.IMMEDIATE and not rolling,
         )
         if decision.paced and not rolling and not _starts(live, desired) and not self._pace.admits(name, settings.rollouts_at_once):
             most = f"{settings.rollouts_at_once} Workloads at once, as Platform's pods.rolloutsAtOnce says"

@@ -10,7 +10,6 @@ from roadstead.controller.kinds import Key
 from roadstead.controller.mirrors import Mirrors
 from roadstead.desired import Desired
 
-FINISHED = ("Succeeded", "Failed")
 Labels = tuple[str | None, Importance | None]
 """GPU type (None: any) and importance (None: no Deployment is in front)."""
 
@@ -49,7 +48,7 @@ class GpuUsage:
             name = (key.namespace, key.name)
             deployment = self._mirrors.deployment(name)
             wanted = deployment.spec_replicas if deployment is not None else 0
-            placed = sum(pod.node is not None and pod.phase not in FINISHED for pod in self._mirrors.pods(name))
+            placed = sum(pod.node is not None and not pod.finished for pod in self._mirrors.pods(name))
             for gpu_type, count in use.per_pod:
                 requested[gpu_type, use.importance] += count * wanted
                 allocated[gpu_type, use.importance] += count * placed

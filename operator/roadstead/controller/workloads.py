@@ -246,7 +246,7 @@ class WorkloadReconciler:
 
     def _gpu_missing(self, name: tuple[str, str], desired: Desired) -> str | None:
         """What no node offers; asked only while a pod has no node, since it looks at every node."""
-        if not desired.gpus or all(pod.node for pod in self._mirrors.pods(name)):
+        if not desired.gpus or all(pod.node for pod in self._mirrors.pods(name) if pod.alive):
             return None
         nodes = self._mirrors.nodes()
         said = (missing_gpu(wanted.terms, wanted.resource, wanted.count, nodes) for wanted in desired.gpus)

@@ -28,14 +28,20 @@ class Cause:
 def find_cause(deployment: DeploymentView | None, pods: Iterable[PodView]) -> Cause | None:
     """The cause to show while something isn't as it should be; lasting causes before passing ones, newest pods first."""
     found: list[Cause] = []
+    wanted = deployment is None or deployment.spec_replicas > 0
     for pod in sorted(pods, key=lambda pod: (pod.created, pod.name), reverse=True):
-        if not pod.terminating and not pod.ready:
+        if not pod.terminating and not pod.ready and (wanted or not pod.finished):
             found.extend(cause for check in POD_CHECKS if (cause := check(pod)))
     if deployment is not None and (refused := _refused(deployment)):
         found.append(refused)
     if deployment is not None and (late := _deadline(deployment)) and not any(cause.lasting for cause in found):
         found = [Cause(cause.reason, cause.message, True, cause.log_tail) for cause in found] or [late]
-    return next((cause for cause in found if cause.lasting), found[0] if found else None)
+    return min(found, key=_telling, default=None)
+
+
+def _telling(cause: Cause) -> int:
+    """Lasting causes before passing ones; that a probe has not passed yet says least."""
+    return 0 if cause.lasting else 2 if cause.reason == "NotReady" else 1
 
 
 def _image(pod: PodView) -> Cause | None:

@@ -105,7 +105,7 @@ def observe(observed: Observed, previous: Mapping[str, Any], now: datetime) -> O
         "applied": {str(kind): hash_ for kind, hash_ in sorted(observed.applied.items())} or None,
         "proven": _proven(observed, facts, previous, now),
         "inPlaceRevision": observed.template if facts.in_place else None,
-        "replicasDetail": [_detail(pod) for pod in sorted(observed.pods, key=lambda pod: pod.name)[:REPLICA_DETAILS]] or None,
+        "replicasDetail": [_detail(pod) for pod in sorted(_left(observed), key=lambda pod: pod.name)[:REPLICA_DETAILS]] or None,
         "logTail": list(facts.cause.log_tail) or None if facts.cause and facts.state is State.ERRORED else None,
         "conditions": render(_conditions(observed, facts, message, settled=settled), previous.get("conditions") or (), generation, now),
     }
@@ -119,7 +119,7 @@ def observe(observed: Observed, previous: Mapping[str, Any], now: datetime) -> O
 
 
 def _facts(observed: Observed, previous: Mapping[str, Any], now: datetime) -> _Facts:
-    alive = tuple(pod for pod in observed.pods if not pod.terminating)
+    alive = tuple(pod for pod in observed.pods if pod.alive)
     ready = sum(pod.ready for pod in alive)
     deployment = observed.deployment
     rolled_out = (
@@ -143,7 +143,7 @@ def _facts(observed: Observed, previous: Mapping[str, Any], now: datetime) -> _F
 def _state(observed: Observed, alive: tuple[PodView, ...], ready: int, cause: Cause | None) -> State:
     spec = observed.workload.spec
     if spec.suspend or spec.deleted:
-        return State.STOPPING if observed.pods else State.STOPPED
+        return State.STOPPING if _left(observed) else State.STOPPED
     if ready:
         return State.RUNNING
     if observed.refusal is not None or (cause is not None and cause.lasting):
@@ -151,10 +151,14 @@ def _state(observed: Observed, alive: tuple[PodView, ...], ready: int, cause: Ca
     return State.INITIALIZING if any(pod.node for pod in alive) else State.SUBMITTED
 
 
+def _left(observed: Observed) -> list[PodView]:
+    return [pod for pod in observed.pods if not pod.finished]
+
+
 def _message(observed: Observed, facts: _Facts) -> str:
     match facts.state:
         case State.STOPPING:
-            text = f"{len(observed.pods)} pods are terminating"
+            text = f"{len(_left(observed))} pods are terminating"
         case State.STOPPED if observed.workload.spec.deleted:
             until = f" until {observed.restorable_until}" if observed.restorable_until else ""
             text = f"Deleted; it can be restored{until} by setting spec.deleted to false"
@@ -270,7 +274,7 @@ def _version_moves(observed: Observed) -> bool:
 
 
 def _scheduled(pods: tuple[PodView, ...]) -> Condition | None:
-    alive = [pod for pod in pods if not pod.terminating]
+    alive = [pod for pod in pods if pod.alive]
     if not alive:
         return None
     homeless = next((pod for pod in alive if pod.node is None), None)

@@ -25,7 +25,7 @@ def stuck_surge(deployment: DeploymentView | None, pods: Iterable[PodView], now:
     """The surge pod that waits, if the nodes lack the resources for it while pods of an older version hold them."""
     if deployment is None:
         return None
-    alive = [pod for pod in pods if not pod.terminating]
+    alive = [pod for pod in pods if pod.alive]
     homeless = [pod for pod in alive if pod.node is None and pod.unschedulable and "Insufficient" in pod.unschedulable]
     versions = {pod.template_hash for pod in homeless}
     if not homeless or not any(pod.node and pod.template_hash not in versions for pod in alive):

@@ -95,6 +95,16 @@ class PodView:
     unschedulable: str | None
     containers: tuple[ContainerView, ...]
 
+    @property
+    def finished(self) -> bool:
+        """Whether nothing runs in it any more: evicted, or rejected by its node. It stays as a record until somebody deletes it."""
+        return self.phase in ("Failed", "Succeeded")
+
+    @property
+    def alive(self) -> bool:
+        """Whether it serves, or may do so yet."""
+        return not self.terminating and not self.finished
+
 
 @dataclass(frozen=True, slots=True)
 class NodeView:

@@ -118,6 +118,44 @@ def test_at_zero_it_does_not_claim_to_run_nor_to_be_reconciling() -> None:
     assert (found["Ready"], "Reconciling" in found, "Stalled" in found) == (("False", "ScaledToZero"), False, False)
 
 
+EVICTED = {"phase": "Failed", "reason": "Evicted", "message": "The node was low on resource: memory."}
+
+
+def finished(name: str = "chat-0", **status: Any) -> dict[str, Any]:
+    """A pod that is over, as the kubelet leaves it."""
+    pod = raw_pod(name)
+    pod["metadata"]["creationTimestamp"] = "2026-11-25T11:00:00Z"
+    pod["status"] |= EVICTED | status
+    return pod
+
+
+def test_a_finished_pod_is_no_pod() -> None:
+    """Evicted pods stay as records for as long as nobody deletes them."""
+    stopped = seen(with_pods(finished(), finished("chat-9", phase="Succeeded"), workload=workload(suspend=True)))
+    assert stopped.state is State.STOPPED
+    outcome = seen(with_pods(finished(), deployment=STARTING))
+    assert outcome.state is State.SUBMITTED
+    assert "Scheduled" not in conditions(outcome)
+    assert "replicasDetail" not in outcome.status
+    zero = replace(ROLLED_OUT, spec_replicas=0, replicas=0, ready=0, updated=0, available=0)
+    assert conditions(seen(with_pods(finished(), deployment=zero, wanted=None)))["Ready"][1] == "ScaledToZero"
+
+
+def test_an_eviction_is_named_until_its_replacement_is_ready() -> None:
+    starts = raw_pod(state={"running": {}}, started=True)
+    outcome = seen(with_pods(finished(), starts, deployment=STARTING))
+    assert (outcome.state, conditions(outcome)["Ready"][1]) == (State.INITIALIZING, "Evicted")
+    assert "low on resource: memory" in outcome.message
+    assert seen(with_pods(finished(), raw_pod(ready=True))).message == "1 of 1 replicas ready"
+
+
+def test_a_finished_pod_holds_no_surge() -> None:
+    waits = raw_pod("chat-2", unschedulable="0/1 nodes are available: 1 Insufficient nvidia.com/gpu.")
+    waits["metadata"]["labels"]["pod-template-hash"] = "new"
+    outcome = seen(with_pods(finished(), waits, deployment=STARTING), now=NOW + timedelta(hours=1))
+    assert "inPlaceRevision" not in outcome.status
+
+
 STATES = st.sampled_from([None, {"running": {}}, BACK_OFF, {"terminated": CRASH}, {"waiting": {"reason": "ErrImagePull", "message": "x"}}])
 PODS = st.builds(
     raw_pod,
