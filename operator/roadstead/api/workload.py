@@ -150,7 +150,9 @@ class ReplicaDetail(Lenient):
     name: Annotated[str, Field(max_length=253)] = Field(description="Name of the pod.")
     state: Annotated[str, Field(max_length=32)] | None = Field(None, description="pending, initializing, ready or terminating.")
     node: Annotated[str, Field(max_length=253)] | None = Field(None, description="Node it is on.")
-    restarts: int | None = Field(None, description="Restarts of its containers.")
+    restarts: int | None = Field(
+        None, description="Restarts of its containers: exact up to 5, then the last of 5, 10, 20, 50, 100 … that was reached."
+    )
 
 
 class WorkloadStatus(Status):

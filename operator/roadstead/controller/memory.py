@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from roadstead.desired import ChildKind
@@ -41,6 +42,8 @@ class Memory:
     """When we last changed what KEDA's webhooks look at, in a cache that may lag: the Deployment, or an HPA taken away."""
     leaving_since: float | None = None
     """Since when a scaler that must go is still there."""
+    failing_since: Mapping[str, datetime] = field(default_factory=dict)
+    """Since when images can't be pulled, by pod uid: the kubelet counts no tries."""
 
     def awaits_echo(self, kind: ChildKind, live: ChildView | None, now: float) -> bool:
         """Whether the mirror still shows what was there before our own write."""

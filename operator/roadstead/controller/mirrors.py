@@ -113,6 +113,11 @@ class Mirrors:
         """All nodes."""
         return tuple(self._nodes.items.values())
 
+    def lost(self, name: Name) -> frozenset[str]:
+        """The nodes of a Workload's pods that aren't ready."""
+        names = {pod.node for pod in self.pods(name) if pod.node is not None}
+        return frozenset(node for node in names if (seen := self._nodes.items.get(("", node))) is not None and not seen.ready)
+
     def _child_changed(self, kind: ChildKind, name: Name, old: ChildView | None, new: ChildView | None) -> None:
         seen = new or old
         if isinstance(seen, HpaView) and seen.of_keda is not None:

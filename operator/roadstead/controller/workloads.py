@@ -140,6 +140,7 @@ class WorkloadReconciler:
             written = await self._children.write(workload, desired, memory, platform.pods, rolling=in_place)
             refusal = written.refusal
         outcome = self._observe(workload, artifact, desired, refusal, written, memory, previous, kept)
+        memory.failing_since = outcome.failing_since
         if written.unsettled:
             outcome.status["observedGeneration"] = previous.get("observedGeneration", 0)
         await self._say(key, workload, outcome, memory, previous)
@@ -239,6 +240,8 @@ class WorkloadReconciler:
                 gpu_missing=self._gpu_missing(name, desired),
                 applied=memory.applied,
                 restorable_until=timestamp(kept.until) if kept.until is not None else None,
+                lost_nodes=self._mirrors.lost(name),
+                failing_since=memory.failing_since,
             ),
             previous,
             datetime.now(UTC),

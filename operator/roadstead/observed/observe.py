@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -13,17 +13,24 @@ from roadstead.api.identity import object_id
 from roadstead.api.workload import Workload
 from roadstead.errors import Reason, Refusal
 from roadstead.names import VERSION_ANNOTATION, WORKLOAD_LABEL
-from roadstead.observed.causes import Cause, find_cause
+from roadstead.observed.cause import Cause, Scene
+from roadstead.observed.causes import find_cause, stalled_before
 from roadstead.observed.conditions import Condition, Verdict, render, timestamp
+from roadstead.observed.containers import PULL_PATIENCE_SECONDS, fails_to_pull
+from roadstead.observed.hearing import Doubt, Heard, find_doubt
 from roadstead.observed.replica_count import explained
 from roadstead.observed.rollout import StuckSurge, stuck_surge
 from roadstead.observed.scaler import ScalerView, autoscaler_condition
 from roadstead.observed.summary import summary
 from roadstead.observed.views import DeploymentView, PodView
+from roadstead.observed.wording import kept
 
 REPLICA_DETAILS = 10
+FEW_RESTARTS = 5
 ARTIFACT_REASONS = frozenset({Reason.ARTIFACT_MISSING, Reason.ARTIFACT_DELETED, Reason.ARTIFACT_INVALID, Reason.DRAFT_IN_USE})
 MESSAGE_LIMIT = 1024
+NODE_LAG_SECONDS = 3.0
+"""A pod whose containers are all ready and which isn't: its node is lost, and the mirror of nodes shows that any moment."""
 METRICS_SECONDS = 60.0
 """How long after the first ready pod an autoscaler may be without metrics."""
 
@@ -35,7 +42,7 @@ class Observed:
     ``wanted`` is the replica count that the operator sets, None while an autoscaler does. ``pending`` says in a sentence what a
     platform or operator change would alter in the pods, once something restarts them; ``gpu_missing`` what GPUs no node offers.
     ``applied`` are the hashes of our own field sets right after our applies, to be remembered in the status. ``refusal`` is what the
-    user must change.
+    user must change; ``lost_nodes``, ``heard`` and ``failing_since`` are those of a Scene.
     """
 
     workload: Workload
@@ -53,16 +60,24 @@ class Observed:
     gpu_missing: str | None = None
     applied: Mapping[str, str] = field(default_factory=dict)
     restorable_until: str | None = None
+    lost_nodes: frozenset[str] = frozenset()
+    heard: Mapping[str, tuple[Heard, ...]] = field(default_factory=dict)
+    failing_since: Mapping[str, datetime] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The status to be written, and the state in it (for events and metrics)."""
+    """The status to be written, and the state in it (for events and metrics).
+
+    ``failing_since`` is to be remembered for the next look; ``doubt`` is what only Events could tell.
+    """
 
     status: dict[str, Any]
     state: State
     message: str
     look_again_seconds: float | None = None
+    failing_since: Mapping[str, datetime] = field(default_factory=dict)
+    doubt: Doubt | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +95,8 @@ class _Facts:
 
 def observe(observed: Observed, previous: Mapping[str, Any], now: datetime) -> Outcome:
     """The verdict. ``previous`` is the status last written: times of conditions, ``runningSince`` and ``proven`` live on from it."""
-    facts = _facts(observed, previous, now)
+    failing = {pod.uid: observed.failing_since.get(pod.uid, now) for pod in observed.pods if fails_to_pull(pod)}
+    facts = _facts(observed, previous, failing, now)
     message = _message(observed, facts)
     since = (previous.get("runningSince") or timestamp(now)) if facts.state is State.RUNNING else None
     settles = None if since is None else METRICS_SECONDS - (now - datetime.fromisoformat(since)).total_seconds()
@@ -110,15 +126,26 @@ def observe(observed: Observed, previous: Mapping[str, Any], now: datetime) -> O
         "conditions": render(_conditions(observed, facts, message, settled=settled), previous.get("conditions") or (), generation, now),
     }
     waits = (
+        *_patience(observed, failing, now),
         settles if observed.scaler is not None and not settled else None,
         facts.stuck.left_seconds if facts.stuck is not None and not facts.in_place else None,
         0.0 if facts.in_place and status["inPlaceRevision"] != previous.get("inPlaceRevision") else None,
     )
     again = min((seconds for seconds in waits if seconds is not None), default=None)
-    return Outcome({name: value for name, value in status.items() if value is not None}, facts.state, message, again)
+    written = {name: value for name, value in status.items() if value is not None}
+    return Outcome(written, facts.state, message, again, failing, None if facts.rolled_out else find_doubt(observed.pods, now))
 
 
-def _facts(observed: Observed, previous: Mapping[str, Any], now: datetime) -> _Facts:
+def _patience(observed: Observed, failing: Mapping[str, datetime], now: datetime) -> Iterator[float]:
+    """When something turns out lasting, or shows in a mirror that lags, although nothing more happens."""
+    for since in failing.values():
+        if (left := PULL_PATIENCE_SECONDS - (now - since).total_seconds()) > 0:
+            yield left
+    if any(pod.alive and not pod.ready and pod.containers and all(c.ready for c in pod.containers) for pod in observed.pods):
+        yield NODE_LAG_SECONDS
+
+
+def _facts(observed: Observed, previous: Mapping[str, Any], failing: Mapping[str, datetime], now: datetime) -> _Facts:
     alive = tuple(pod for pod in observed.pods if pod.alive)
     ready = sum(pod.ready for pod in alive)
     deployment = observed.deployment
@@ -130,9 +157,12 @@ def _facts(observed: Observed, previous: Mapping[str, Any], now: datetime) -> _F
         and deployment.replicas == deployment.updated
         and deployment.ready >= deployment.updated
     )
-    cause = None if rolled_out else find_cause(deployment, observed.pods)
+    scene = Scene(now, observed.lost_nodes, observed.heard, failing, stalled_before(previous))
+    cause = None if rolled_out else find_cause(deployment, observed.pods, scene)
     if cause is not None and cause.reason == "Unschedulable" and observed.gpu_missing is not None:
-        cause = Cause("GpuUnavailable", observed.gpu_missing, False)
+        cause = Cause("GpuUnavailable", observed.gpu_missing, False, head=observed.gpu_missing)
+    if cause is not None:
+        cause = kept(cause, previous, observed.workload.metadata.generation or 0)
     stuck = None if rolled_out else stuck_surge(deployment, observed.pods, now)
     latched = observed.template is not None and previous.get("inPlaceRevision") == observed.template
     in_place = latched or (stuck is not None and stuck.left_seconds == 0)
@@ -324,7 +354,15 @@ def _artifact(observed: Observed) -> dict[str, Any] | None:
     return {name: value for name, value in found.items() if value is not None}
 
 
+def _coarse(restarts: int) -> int:
+    """Exact up to five, then down to 5, 10, 20, 50, 100 …: a crash loop shall not write at each round."""
+    step = 1
+    while restarts >= 10 * step:
+        step *= 10
+    return restarts if restarts <= FEW_RESTARTS else max(n * step for n in (1, 2, 5) if n * step <= restarts)
+
+
 def _detail(pod: PodView) -> dict[str, Any]:
     state = "terminating" if pod.terminating else "ready" if pod.ready else "initializing" if pod.node else "pending"
-    found = {"name": pod.name, "state": state, "node": pod.node, "restarts": sum(c.restarts for c in pod.containers)}
+    found = {"name": pod.name, "state": state, "node": pod.node, "restarts": _coarse(sum(c.restarts for c in pod.containers))}
     return {name: value for name, value in found.items() if value is not None}

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from roadstead.names import DESIRED_ANNOTATION, TEMPLATE_ANNOTATION, USER_ANNOTATION, WORKLOAD_LABEL
@@ -62,7 +63,11 @@ class DeploymentView(ChildView):
 
 @dataclass(frozen=True, slots=True)
 class ContainerView:
-    """The present state of one container (``state`` is waiting, running or terminated) and how its previous run ended."""
+    """The present state of one container (``state`` is waiting, running or terminated) and how its previous run ended.
+
+    Times are as the API server writes them, "" where there is none; ``last_seconds`` is how long the last run that ended took.
+    ``startup_delay`` and ``readiness_delay`` are the probes' initial delays in seconds, ``memory_limit`` a quantity.
+    """
 
     name: str
     ready: bool
@@ -75,11 +80,20 @@ class ContainerView:
     last_reason: str
     last_message: str
     last_exit_code: int | None
+    running_since: str = ""
+    last_seconds: float | None = None
+    startup_delay: int = 0
+    readiness_delay: int = 0
+    memory_limit: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class PodView:
-    """A pod of ours."""
+    """A pod of ours.
+
+    ``disruption`` is the reason in its DisruptionTarget condition. ``sandboxed`` tells that volumes and network are set up, None where
+    the kubelet doesn't say. Times are as the API server writes them, "" where there is none.
+    """
 
     name: str
     uid: str
@@ -94,6 +108,12 @@ class PodView:
     created: str
     unschedulable: str | None
     containers: tuple[ContainerView, ...]
+    disruption: str = ""
+    disruption_message: str = ""
+    scheduled_at: str = ""
+    turned_at: str = ""
+    """When it last became ready or ceased to be."""
+    sandboxed: bool | None = None
 
     @property
     def finished(self) -> bool:
@@ -147,6 +167,8 @@ def pod_view(body: Body) -> PodView:
     marks = metadata.get("labels") or {}
     conditions = {entry["type"]: entry for entry in status.get("conditions") or ()}
     scheduled = conditions.get("PodScheduled", {})
+    disruption = conditions.get("DisruptionTarget", {})
+    sandbox = conditions.get("PodReadyToStartContainers")
     return PodView(
         name=metadata["name"],
         uid=metadata["uid"],
@@ -160,7 +182,12 @@ def pod_view(body: Body) -> PodView:
         terminating="deletionTimestamp" in metadata,
         created=metadata.get("creationTimestamp", ""),
         unschedulable=scheduled.get("message", "") if scheduled.get("status") == "False" else None,
-        containers=tuple(_containers(status)),
+        containers=tuple(_containers(spec, status)),
+        disruption=disruption.get("reason", "") if disruption.get("status") == "True" else "",
+        disruption_message=disruption.get("message", ""),
+        scheduled_at=scheduled.get("lastTransitionTime") or "" if scheduled.get("status") == "True" else "",
+        turned_at=conditions.get("Ready", {}).get("lastTransitionTime") or "",
+        sandboxed=None if sandbox is None else sandbox.get("status") == "True",
     )
 
 
@@ -193,13 +220,15 @@ def _common(body: Body) -> tuple[str, str | None, str | None]:
     return metadata["uid"], owner, (metadata.get("annotations") or {}).get(DESIRED_ANNOTATION)
 
 
-def _containers(status: Body) -> Iterator[ContainerView]:
+def _containers(spec: Body, status: Body) -> Iterator[ContainerView]:
+    declared: dict[str, Body] = {entry["name"]: entry for entry in spec.get("containers") or ()}
     entries: list[Body] = status.get("containerStatuses") or []
     for entry in entries:
         states: Body = entry.get("state") or {"waiting": {}}
         state: str = next(iter(states))
         details: Body = states[state] or {}
         last: Body = (entry.get("lastState") or {}).get("terminated") or {}
+        wish = declared.get(entry["name"], {})
         yield ContainerView(
             name=entry["name"],
             ready=bool(entry.get("ready")),
@@ -212,4 +241,21 @@ def _containers(status: Body) -> Iterator[ContainerView]:
             last_reason=last.get("reason", ""),
             last_message=last.get("message", ""),
             last_exit_code=last.get("exitCode"),
+            running_since=details.get("startedAt") or "" if state == "running" else "",
+            last_seconds=_seconds(details if state == "terminated" else last),
+            startup_delay=_delay(wish, "startupProbe"),
+            readiness_delay=_delay(wish, "readinessProbe"),
+            memory_limit=((wish.get("resources") or {}).get("limits") or {}).get("memory"),
         )
+
+
+def _seconds(run: Body) -> float | None:
+    """How long a run took that has ended; None where it never began (a container that can't start has the epoch there)."""
+    begin, end = run.get("startedAt"), run.get("finishedAt")
+    if not begin or not end or begin.startswith("1970-"):
+        return None
+    return (datetime.fromisoformat(end) - datetime.fromisoformat(begin)).total_seconds()
+
+
+def _delay(container: Body, probe: str) -> int:
+    return int((container.get(probe) or {}).get("initialDelaySeconds") or 0)

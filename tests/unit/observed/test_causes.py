@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
+from roadstead.observed.cause import Scene
 from roadstead.observed.causes import find_cause
 from roadstead.observed.views import Condition, DeploymentView, pod_view
 from tests.build import raw_pod
@@ -15,6 +17,8 @@ def waiting(reason: str, message: str = "") -> dict[str, Any]:
     return {"waiting": {"reason": reason, "message": message}}
 
 
+NOW = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)
+SCENE = Scene(NOW)
 EXIT = {"exitCode": 3, "reason": "Error", "message": "loading\nboom: no such model"}
 OOM = {"exitCode": 137, "reason": "OOMKilled", "message": ""}
 
@@ -29,7 +33,7 @@ OOM = {"exitCode": 137, "reason": "OOMKilled", "message": ""}
             raw_pod(state=waiting("ErrImagePull", "pull access denied")), "ImagePullDenied", True, "imagePullSecrets", id="denied"
         ),
         pytest.param(raw_pod(state=waiting("ErrImagePull", "connection refused")), "ImagePullFailed", False, "refused", id="unreachable"),
-        pytest.param(raw_pod(state=waiting("ImagePullBackOff", "connection refused")), "ImagePullFailed", True, "refused", id="backs off"),
+        pytest.param(raw_pod(state=waiting("ImagePullBackOff", "connection refused")), "ImagePullFailed", False, "refused", id="backs off"),
         pytest.param(raw_pod(state=waiting("InvalidImageName", "bad")), "InvalidImageName", True, "correct imageUri", id="bad name"),
         pytest.param(
             raw_pod(state=waiting("CreateContainerConfigError", 'secret "k" not found')),
@@ -49,7 +53,7 @@ OOM = {"exitCode": 137, "reason": "OOMKilled", "message": ""}
     ],
 )
 def test_names_the_cause(pod: dict[str, Any], reason: str, lasting: bool, says: str) -> None:
-    cause = find_cause(None, [pod_view(pod)])
+    cause = find_cause(None, [pod_view(pod)], SCENE)
     assert cause is not None
     assert (cause.reason, cause.lasting) == (reason, lasting)
     assert says in cause.message
@@ -57,7 +61,7 @@ def test_names_the_cause(pod: dict[str, Any], reason: str, lasting: bool, says: 
 
 @pytest.mark.parametrize("pod", [raw_pod(ready=True), raw_pod(), raw_pod(state=waiting("CrashLoopBackOff"), last=EXIT, terminating=True)])
 def test_nothing_is_wrong(pod: dict[str, Any]) -> None:
-    assert find_cause(None, [pod_view(pod)]) is None
+    assert find_cause(None, [pod_view(pod)], SCENE) is None
 
 
 def deployment(**conditions: Condition) -> DeploymentView:
@@ -67,11 +71,14 @@ def deployment(**conditions: Condition) -> DeploymentView:
 def test_a_quota_passes_by_itself_and_a_policy_does_not() -> None:
     quota = deployment(ReplicaFailure=Condition("True", "FailedCreate", 'pods "x" is forbidden: exceeded quota: small'))
     policy = deployment(ReplicaFailure=Condition("True", "FailedCreate", 'pods "x" is forbidden: violates PodSecurity'))
-    assert [(c.reason, c.lasting) for d in (quota, policy) if (c := find_cause(d, []))] == [("QuotaExceeded", False), ("PodRefused", True)]
+    assert [(c.reason, c.lasting) for d in (quota, policy) if (c := find_cause(d, [], SCENE))] == [
+        ("QuotaExceeded", False),
+        ("PodRefused", True),
+    ]
 
 
 def test_the_deadline_makes_a_passing_cause_last() -> None:
     late = deployment(Progressing=Condition("False", "ProgressDeadlineExceeded", "timed out"))
-    cause = find_cause(late, [pod_view(raw_pod(state={"running": {}}, started=True))])
+    cause = find_cause(late, [pod_view(raw_pod(state={"running": {}}, started=True))], SCENE)
     assert cause is not None
     assert (cause.reason, cause.lasting) == ("NotReady", True)

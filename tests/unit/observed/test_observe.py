@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -209,3 +210,74 @@ def test_laws(observed: Observed) -> None:
     if outcome.state is State.ERRORED:
         assert "Stalled" in found
         assert outcome.message
+
+
+PULL = 'failed to pull and unpack image "r.test/x": failed to do request: Head "https://r.test/v2/": dial tcp 10.0.0.9:443: i/o timeout'
+TRIES = [
+    {"waiting": {"reason": "ErrImagePull", "message": PULL}},
+    {"waiting": {"reason": "ImagePullBackOff", "message": f'Back-off pulling image "r.test/x": ErrImagePull: {PULL}'}},
+    {"waiting": {"reason": "ErrImagePull", "message": PULL.replace(".9:", ".10:")}},
+    {"waiting": {"reason": "ImagePullBackOff", "message": f'Back-off pulling image "r.test/x": ErrImagePull: {PULL}'}},
+]
+
+
+def told(outcomes: list[Outcome]) -> int:
+    """How often the status would have been written."""
+    return sum(one.status != other.status for one, other in pairwise(outcomes))
+
+
+def looked_at(states: list[dict[str, Any]], step: timedelta, **pod: Any) -> list[Outcome]:
+    """One look after the other, as the operator takes them."""
+    outcomes: list[Outcome] = []
+    for number, state in enumerate(states):
+        before = outcomes[-1] if outcomes else None
+        restarts = {name: value[number] for name, value in pod.items() if isinstance(value, list)}
+        seen_now = with_pods(raw_pod(state=state, **(pod | restarts)), deployment=STARTING)
+        observed = replace(seen_now, failing_since=before.failing_since if before else {})
+        outcomes.append(seen(observed, before.status if before else None, NOW + number * step))
+    return outcomes
+
+
+def test_an_unreachable_registry_is_one_story_and_errored_after_two_back_offs() -> None:
+    outcomes = looked_at(TRIES * 5, timedelta(seconds=11))
+    assert [outcome.state for outcome in outcomes[:4]] == [State.INITIALIZING] * 3 + [State.ERRORED]
+    assert {outcome.state for outcome in outcomes[3:]} == {State.ERRORED}
+    assert {conditions(outcome)["Ready"][1] for outcome in outcomes} == {"ImagePullFailed"}
+    assert told(outcomes) == 1
+    assert outcomes[0].look_again_seconds == 30
+
+
+def test_a_registry_found_unreachable_stays_so_after_an_operator_restart() -> None:
+    lasting = looked_at(TRIES, timedelta(seconds=11))[-1]
+    again = seen(with_pods(raw_pod(state=TRIES[0]), deployment=STARTING), lasting.status, NOW + timedelta(hours=1))
+    assert again.state is State.ERRORED
+    other = raw_pod("chat-2", state=TRIES[0])
+    other["metadata"] |= {"labels": {"pod-template-hash": "new"}, "creationTimestamp": "2026-11-25T12:30:00Z"}
+    assert seen(with_pods(other, deployment=STARTING), lasting.status, NOW + timedelta(hours=1)).state is State.INITIALIZING
+
+
+def test_a_crash_loop_is_written_a_few_times_only() -> None:
+    """Running, terminated, backing off, once a minute for hours: neither the count nor a time stamp in the log makes news of it."""
+
+    def crash(number: int) -> dict[str, Any]:
+        return CRASH | {"message": f"12:{number:02d}:07 boom"}
+
+    states: list[dict[str, Any]] = [{"running": {}}]
+    last: list[dict[str, Any] | None] = [None]
+    restarts = [0]
+    for number in range(60):
+        states += [{"terminated": crash(number)}, BACK_OFF, {"running": {}}]
+        last += [crash(number - 1) if number else None, crash(number), crash(number)]
+        restarts += [number, number, number + 1]
+    outcomes = looked_at(states, timedelta(seconds=20), last=last, restarts=restarts)
+    assert [outcome.state for outcome in outcomes[8:]] == [State.ERRORED] * len(outcomes[8:])
+    assert told(outcomes) <= 15
+    assert told(outcomes[-90:]) <= 1
+
+
+def test_a_single_crash_after_long_service_is_not_a_crash_loop() -> None:
+    """The kubelet's count of restarts never goes back."""
+    long = CRASH | {"startedAt": "2026-11-24T12:00:00Z", "finishedAt": "2026-11-25T12:00:00Z"}
+    short = CRASH | {"startedAt": "2026-11-25T12:00:00Z", "finishedAt": "2026-11-25T12:00:09Z"}
+    states = [seen(with_pods(raw_pod(state=BACK_OFF, last=last, restarts=7), deployment=STARTING)).state for last in (long, short)]
+    assert states == [State.INITIALIZING, State.ERRORED]

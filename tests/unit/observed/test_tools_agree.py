@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +83,12 @@ CASES: dict[str, tuple[Observed, Verdicts]] = {
     "image denied": (starting(state=waiting("ErrImagePull", "pull access denied")), FAILED),
     "image name": (starting(state=waiting("InvalidImageName", "bad")), FAILED),
     "registry unreachable": (starting(state=waiting("ErrImagePull", "connection refused")), IN_PROGRESS),
-    "registry unreachable for long": (starting(state=waiting("ImagePullBackOff", "connection refused")), FAILED),
+    "registry unreachable for long": (
+        replace(
+            starting(state=waiting("ImagePullBackOff", "connection refused")), failing_since={"uid-chat-1": NOW - timedelta(minutes=1)}
+        ),
+        FAILED,
+    ),
     "missing Secret": (starting(state=waiting("CreateContainerConfigError", 'secret "k" not found')), FAILED),
     "bad command": (starting(state={"terminated": {"reason": "StartError", "exitCode": 128, "message": "no such file"}}), FAILED),
     "first crash": (starting(state=BACK_OFF, last=EXIT, restarts=1), IN_PROGRESS),
@@ -220,7 +225,7 @@ def test_argo_cd_shows_our_words() -> None:
     shown = {name: argo_health(SCRIPT, stored(observe(CASES[name][0], {}, NOW).status))[1] for name in ("ready", "crash loop", "stopped")}
     assert shown == {
         "ready": "1 of 1 replicas ready",
-        "crash loop": "Pod chat-1, container main: exited with code 3, restarted 2 times: boom: no such model",
+        "crash loop": "Pod chat-1, container main: exited with code 3 again and again: boom: no such model; see kubectl logs --previous",
         "stopped": "Stopped; set spec.suspend to false to start it",
     }
 

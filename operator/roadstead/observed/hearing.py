@@ -1,0 +1,118 @@
+"""What only Events tell: a probe's answer, for which probe the kubelet killed a container, why a volume isn't there.
+
+Events aren't mirrored: they are many and short-lived. When a pod leaves such a question open, ``find_doubt`` says so, and the shell asks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from roadstead.observed.views import Body, ContainerView, PodView
+
+PROBE_SECONDS = 5
+"""How long after its initial delay a probe has mostly been answered."""
+MOUNT_SECONDS = 5
+"""How long volumes and network mostly take at most, from the scheduler's word on."""
+SIGNALLED = (0, 137, 143)
+"""Exit codes of a container that was asked to end: killed, terminated, or ended well."""
+
+
+class Topic(StrEnum):
+    """A question to the Events of a pod."""
+
+    PROBE = "probe"
+    KILL = "kill"
+    SETUP = "setup"
+
+
+SAID_BY = {
+    Topic.PROBE: ("Unhealthy",),
+    Topic.KILL: ("Killing",),
+    Topic.SETUP: ("FailedMount", "FailedAttachVolume", "FailedCreatePodSandBox"),
+}
+"""The reasons of the Events that answer it (pkg/kubelet/events/event.go)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """An Event of a pod, about one of its containers or ("") the whole of it."""
+
+    reason: str
+    message: str
+    container: str
+
+
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """A question that a pod leaves open, and from when on it makes sense to ask."""
+
+    uid: str
+    topic: Topic
+    due: datetime
+
+
+def heard_of(bodies: Iterable[Body]) -> tuple[Heard, ...]:
+    """Core Events, newest first."""
+    found = sorted(bodies, key=lambda body: str(body.get("lastTimestamp") or body.get("eventTime") or ""), reverse=True)
+    return tuple(Heard(body.get("reason", ""), body.get("message", ""), _container(body)) for body in found)
+
+
+def answers(topic: Topic, heard: Iterable[Heard]) -> bool:
+    """Whether what was heard settles the question."""
+    return any(event.reason in SAID_BY[topic] for event in heard)
+
+
+def find_doubt(pods: Iterable[PodView], now: datetime) -> Doubt | None:
+    """The question of the newest pod that leaves one open."""
+    for pod in sorted(pods, key=lambda pod: (pod.created, pod.name), reverse=True):
+        if not pod.alive or pod.ready or pod.node is None:
+            continue
+        if pod.sandboxed is False and pod.scheduled_at:
+            return Doubt(pod.uid, Topic.SETUP, datetime.fromisoformat(pod.scheduled_at) + timedelta(seconds=MOUNT_SECONDS))
+        for container in pod.containers:
+            if was_signalled(container):
+                return Doubt(pod.uid, Topic.KILL, now)
+            if container.state == "running" and not container.ready and container.running_since:
+                delay = container.readiness_delay if container.started else container.startup_delay
+                since = datetime.fromisoformat(container.running_since)
+                return Doubt(pod.uid, Topic.PROBE, since + timedelta(seconds=delay + PROBE_SECONDS))
+    return None
+
+
+def was_signalled(container: ContainerView) -> bool:
+    """Whether its last run may have been ended by the kubelet."""
+    ended = container.state == "terminated"
+    reason = container.reason if ended else container.last_reason
+    return (container.exit_code if ended else container.last_exit_code) in SIGNALLED and reason != "OOMKilled"
+
+
+def killed_for(container: ContainerView, heard: Iterable[Heard]) -> str | None:
+    """The probe, startup or liveness, for which the kubelet ended the container's last run; None if it isn't known to have."""
+    if not was_signalled(container):
+        return None
+    for event in heard:
+        if event.reason == "Killing" and event.container == container.name:
+            return next((probe for probe in ("startup", "liveness") if f"failed {probe} probe" in event.message), None)
+    return None
+
+
+def probe_answer(container: ContainerView, probe: str, heard: Iterable[Heard]) -> str | None:
+    """What the probe last got: "HTTP probe failed with statuscode: 503"."""
+    opening = f"{probe.capitalize()} probe failed: "
+    for event in heard:
+        if event.reason == "Unhealthy" and event.container == container.name and event.message.startswith(opening):
+            return event.message.removeprefix(opening)
+    return None
+
+
+def setup_words(heard: Iterable[Heard]) -> str | None:
+    """Why the pod's volumes or network aren't there."""
+    return next((event.message for event in heard if event.reason in SAID_BY[Topic.SETUP]), None)
+
+
+def _container(body: Body) -> str:
+    path: str = (body.get("involvedObject") or {}).get("fieldPath") or ""
+    return path.removeprefix("spec.containers{").removesuffix("}") if path.startswith("spec.containers{") else ""
