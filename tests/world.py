@@ -49,6 +49,22 @@ def patch(cluster: Cluster, kind: str, name: str, namespace: str, **spec: Any) -
     cluster.kubectl("patch", kind, name, "-n", namespace, "--type=merge", "-p", json.dumps({"spec": spec}))
 
 
+def unready(cluster: Cluster, namespace: str, name: str = "chat") -> Body | None:
+    """Take readiness from a pod of a Workload, as the kubelet does when the probe fails; returns the pod, None if there is none."""
+    pods = json.loads(cluster.kubectl("get", "pods", "-n", namespace, "-l", f"roadstead.dev/workload={name}", "-o", "json"))["items"]
+    if not pods:
+        return None
+    pod: Body = pods[0]
+    states = [
+        {**entry, "ready": False, "started": True, "state": {"running": {"startedAt": "2026-01-01T00:00:00Z"}}}
+        for entry in pod["status"].get("containerStatuses") or [{"name": "main", "image": "x", "imageID": "", "restartCount": 0}]
+    ]
+    change = {"status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "False"}], "containerStatuses": states}}
+    flags = ("--subresource=status", "-p", json.dumps(change))
+    cluster.kubectl("patch", "pod", pod["metadata"]["name"], "-n", namespace, *flags, check=False)
+    return pod
+
+
 def pod_uids(cluster: Cluster, namespace: str, name: str = "chat") -> str:
     """The uids of a Workload's pods."""
     flags = ("-l", f"roadstead.dev/workload={name}", "-o", "jsonpath={.items[*].metadata.uid}")

@@ -29,7 +29,7 @@ from tests.clusters import (
     running_operator,
     wait_admission,
 )
-from tests.world import here, patch
+from tests.world import here, patch, unready
 
 Body = dict[str, Any]
 OPERATOR = "roadstead-operator"
@@ -63,6 +63,7 @@ SAMPLE = {
     Right("policy", "poddisruptionbudgets", "delete"),
     Right("roadstead.dev", "workloads/status", "patch"),
     Right("", "pods", "watch"),
+    Right("", "events", "list"),
     Right("coordination.k8s.io", "leases", "update"),
 }
 
@@ -121,6 +122,8 @@ def life(cluster: ControlCluster, namespace: str) -> Iterator[str]:
     apply(cluster, here(namespace, raw_workload("web", runtime=on_http())), here(namespace, raw_workload("inline", inline=inline)))
     apply(cluster, here(namespace, raw_artifact("old", status="registered")))
     yield "made"
+    unready(cluster, namespace, "inline")
+    yield "unready"
     cluster.kubectl("delete", "service", "chat", "-n", namespace, "--ignore-not-found")
     patch(cluster, "rsw", "chat", namespace, runtime={"replicaCount": 2, "autoscaling": None})
     yield "changed"

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from roadstead.controller.hearing import Hearing
 from roadstead.desired import ChildKind
 from roadstead.observed.views import ChildView, DeploymentView
 
@@ -44,6 +45,7 @@ class Memory:
     """Since when a scaler that must go is still there."""
     failing_since: Mapping[str, datetime] = field(default_factory=dict)
     """Since when images can't be pulled, by pod uid: the kubelet counts no tries."""
+    hearing: Hearing = field(default_factory=Hearing)
 
     def awaits_echo(self, kind: ChildKind, live: ChildView | None, now: float) -> bool:
         """Whether the mirror still shows what was there before our own write."""

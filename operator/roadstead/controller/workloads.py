@@ -15,6 +15,7 @@ from roadstead.api.platform import PlatformSpec, PodSettings
 from roadstead.api.workload import Workload
 from roadstead.controller.children import ChildWriter, Written
 from roadstead.controller.drafts import Drafts
+from roadstead.controller.hearing import listen
 from roadstead.controller.kinds import WORKLOADS, Key, Kind
 from roadstead.controller.memory import Memory
 from roadstead.controller.mirrors import Mirrors
@@ -141,11 +142,14 @@ class WorkloadReconciler:
             refusal = written.refusal
         outcome = self._observe(workload, artifact, desired, refusal, written, memory, previous, kept)
         memory.failing_since = outcome.failing_since
+        if outcome.doubt is not None and await listen(self._client, key.namespace, outcome.doubt, memory.hearing):
+            outcome = self._observe(workload, artifact, desired, refusal, written, memory, previous, kept)
         if written.unsettled:
             outcome.status["observedGeneration"] = previous.get("observedGeneration", 0)
         await self._say(key, workload, outcome, memory, previous)
         again = (
             outcome.look_again_seconds,
+            memory.hearing.wait_seconds(outcome.doubt, datetime.now(UTC)) if outcome.doubt is not None else None,
             kept.look_again_seconds,
             written.look_again_seconds,
             resting if desired.children.get(ChildKind.SCALED_OBJECT) is not None else None,
@@ -242,6 +246,7 @@ class WorkloadReconciler:
                 restorable_until=timestamp(kept.until) if kept.until is not None else None,
                 lost_nodes=self._mirrors.lost(name),
                 failing_since=memory.failing_since,
+                heard=memory.hearing.of(pod.uid for pod in self._mirrors.pods(name)),
             ),
             previous,
             datetime.now(UTC),

@@ -23,17 +23,14 @@ SIGNALLED = (0, 137, 143)
 class Topic(StrEnum):
     """A question to the Events of a pod."""
 
-    PROBE = "probe"
+    STARTUP = "startup"
+    READINESS = "readiness"
     KILL = "kill"
     SETUP = "setup"
 
 
-SAID_BY = {
-    Topic.PROBE: ("Unhealthy",),
-    Topic.KILL: ("Killing",),
-    Topic.SETUP: ("FailedMount", "FailedAttachVolume", "FailedCreatePodSandBox"),
-}
-"""The reasons of the Events that answer it (pkg/kubelet/events/event.go)."""
+SETUP_REASONS = ("FailedMount", "FailedAttachVolume", "FailedCreatePodSandBox")
+"""As the kubelet and the attach-detach controller say it (pkg/kubelet/events/event.go)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +59,12 @@ def heard_of(bodies: Iterable[Body]) -> tuple[Heard, ...]:
 
 def answers(topic: Topic, heard: Iterable[Heard]) -> bool:
     """Whether what was heard settles the question."""
-    return any(event.reason in SAID_BY[topic] for event in heard)
+    match topic:
+        case Topic.KILL:
+            return any(event.reason == "Killing" for event in heard)
+        case Topic.SETUP:
+            return setup_words(heard) is not None
+    return any(event.reason == "Unhealthy" and event.message.startswith(_opening(topic)) for event in heard)
 
 
 def find_doubt(pods: Iterable[PodView], now: datetime) -> Doubt | None:
@@ -78,7 +80,8 @@ def find_doubt(pods: Iterable[PodView], now: datetime) -> Doubt | None:
             if container.state == "running" and not container.ready and container.running_since:
                 delay = container.readiness_delay if container.started else container.startup_delay
                 since = datetime.fromisoformat(container.running_since)
-                return Doubt(pod.uid, Topic.PROBE, since + timedelta(seconds=delay + PROBE_SECONDS))
+                topic = Topic.READINESS if container.started else Topic.STARTUP
+                return Doubt(pod.uid, topic, since + timedelta(seconds=delay + PROBE_SECONDS))
     return None
 
 
@@ -101,7 +104,7 @@ def killed_for(container: ContainerView, heard: Iterable[Heard]) -> str | None:
 
 def probe_answer(container: ContainerView, probe: str, heard: Iterable[Heard]) -> str | None:
     """What the probe last got: "HTTP probe failed with statuscode: 503"."""
-    opening = f"{probe.capitalize()} probe failed: "
+    opening = _opening(probe)
     for event in heard:
         if event.reason == "Unhealthy" and event.container == container.name and event.message.startswith(opening):
             return event.message.removeprefix(opening)
@@ -110,7 +113,11 @@ def probe_answer(container: ContainerView, probe: str, heard: Iterable[Heard]) -
 
 def setup_words(heard: Iterable[Heard]) -> str | None:
     """Why the pod's volumes or network aren't there."""
-    return next((event.message for event in heard if event.reason in SAID_BY[Topic.SETUP]), None)
+    return next((event.message for event in heard if event.reason in SETUP_REASONS), None)
+
+
+def _opening(probe: str) -> str:
+    return f"{probe.capitalize()} probe failed: "
 
 
 def _container(body: Body) -> str:

@@ -1,0 +1,80 @@
+"""Asking for the Events of a pod, where only they tell what is wrong.
+
+The API server finds them by reading all Events of the namespace, so it is asked seldom: for one pod at a time, not twice within half a
+minute for one Workload, and ever more seldom while there is no answer.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+from roadstead.kube.client import ApiClient
+from roadstead.kube.errors import ApiError
+from roadstead.kube.resource import CORE_EVENTS
+from roadstead.observed.hearing import Doubt, Heard, Topic, answers, heard_of
+
+log = logging.getLogger(__name__)
+FIRST_WAIT = timedelta(seconds=30)
+LONGEST_WAIT = timedelta(minutes=10)
+EVENTS_LIMIT = 50
+Question = tuple[str, Topic]
+"""A pod's uid and what is asked about it."""
+
+
+@dataclass(slots=True)
+class Hearing:
+    """What was asked for one Workload, when and how often, and what was heard."""
+
+    heard: dict[str, tuple[Heard, ...]] = field(default_factory=dict)
+    asked: dict[Question, tuple[int, datetime]] = field(default_factory=dict)
+    settled: set[Question] = field(default_factory=set)
+
+    def of(self, uids: Iterable[str]) -> Mapping[str, tuple[Heard, ...]]:
+        """What was heard of these pods; all others are forgotten."""
+        known = set(uids)
+        self.heard = {uid: heard for uid, heard in self.heard.items() if uid in known}
+        self.asked = {question: times for question, times in self.asked.items() if question[0] in known}
+        self.settled = {question for question in self.settled if question[0] in known}
+        return self.heard
+
+    def wait_seconds(self, doubt: Doubt, now: datetime) -> float | None:
+        """How long to wait before asking, 0 for now; None where the answer is known."""
+        question = (doubt.uid, doubt.topic)
+        if question in self.settled:
+            return None
+        times, last = self.asked.get(question, (0, None))
+        due = [doubt.due, *(at + FIRST_WAIT for _, at in self.asked.values())]
+        if last is not None:
+            due.append(last + min(FIRST_WAIT * 2 ** min(times - 1, 5), LONGEST_WAIT))
+        return max(0.0, (max(due) - now).total_seconds())
+
+    def note(self, doubt: Doubt, heard: tuple[Heard, ...], now: datetime) -> None:
+        """Remember that it was asked, and what was heard."""
+        question = (doubt.uid, doubt.topic)
+        self.asked[question] = (self.asked.get(question, (0, None))[0] + 1, now)
+        if heard:
+            self.heard[doubt.uid] = heard
+        if answers(doubt.topic, heard):
+            self.settled.add(question)
+
+
+async def listen(client: ApiClient, namespace: str, doubt: Doubt, hearing: Hearing) -> bool:
+    """Ask if it is time to; returns whether anything was heard. That the API server doesn't answer is logged, and holds nothing up."""
+    now = datetime.now(UTC)
+    if hearing.wait_seconds(doubt, now) != 0:
+        return False
+    selector = f"involvedObject.uid={doubt.uid}"
+    heard: tuple[Heard, ...] = ()
+    try:
+        async with aclosing(client.pages(CORE_EVENTS, namespace=namespace, field_selector=selector, limit=EVENTS_LIMIT)) as pages:
+            async for page in pages:
+                heard = heard_of(page.items)
+                break
+    except ApiError as error:
+        log.warning("Events of a pod of namespace %s can't be read, so its status says less: %s", namespace, error)
+    hearing.note(doubt, heard, now)
+    return bool(heard)
