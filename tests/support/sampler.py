@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import http.client
 import json
+import socket
 import ssl
 import tempfile
 import threading
@@ -127,7 +128,7 @@ def sampling(cluster: Cluster, namespace: str, name: str = "chat") -> Iterator[S
 class Reader:
     """GETs over one connection; kubectl takes longer to start than the pause between two looks."""
 
-    def __init__(self, cluster: Cluster) -> None:
+    def __init__(self, cluster: Cluster, timeout_seconds: float | None = 10) -> None:
         config = yaml.safe_load(cluster.kubeconfig.read_text())
         user = config["users"][0]["user"]
         context = ssl.create_default_context(cafile=str(cluster.ca_file))
@@ -137,7 +138,7 @@ class Reader:
             key.write_bytes(base64.b64decode(user["client-key-data"]))
             context.load_cert_chain(certificate, key)
         parts = urlsplit(cluster.url)
-        self._connection = http.client.HTTPSConnection(parts.hostname or "", parts.port, timeout=10, context=context)
+        self._connection = http.client.HTTPSConnection(parts.hostname or "", parts.port, timeout=timeout_seconds, context=context)
 
     def get(self, path: str) -> Body | None:
         """One object or list; None where there is none."""
@@ -149,6 +150,19 @@ class Reader:
         assert answer.status == 200, text
         found: Body = json.loads(text)
         return found
+
+    def watch(self, path: str) -> Iterator[Body]:
+        """The events of a watch, those of what is there already first; ends with ``shut`` or with the watch."""
+        self._connection.request("GET", path)
+        with self._connection.getresponse() as answer:
+            assert answer.status == 200, answer.read()
+            while line := answer.readline():
+                yield json.loads(line)
+
+    def shut(self) -> None:
+        """End a watch from another thread."""
+        if self._connection.sock is not None:
+            self._connection.sock.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
         self._connection.close()

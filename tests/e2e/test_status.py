@@ -1,0 +1,111 @@
+"""Every cause of trouble, produced with real pods: the status names it, everybody's tools agree, and it heals with the cure.
+
+All cases start at once in namespaces of their own, so that the kubelet's back-offs run side by side. `make test` plays a sample of them;
+`make test-long` plays all, and writes what it measured into docs/status.md.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import re
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from hack.cluster import images, preflight
+from hack.cluster.full import full_cluster
+from tests.clusters import NAMESPACE, install_crds, install_rbac, running_operator
+from tests.conftest import LONG
+from tests.e2e.status_cases import LAST, REST, SAMPLE, cluster_objects
+from tests.support.causes import WATCHED, Case, Row, World, play, table
+from tests.support.doorman import doorman
+from tests.support.scaler import external_scaler
+from tests.support.timeline import timeline
+
+CASES = (*SAMPLE, *REST, LAST) if LONG else SAMPLE
+if ONLY := os.environ.get("ROADSTEAD_CAUSES"):
+    CASES = tuple(case for case in (*SAMPLE, *REST, LAST) if case.number in ONLY.split(","))
+WRITES_AT_MOST = 25
+"""Status writes of one case from cause to cure; each is a change that a user sees."""
+PAGE = Path(__file__).parents[2] / "docs" / "status.md"
+MARKED = re.compile(r"(?<=<!-- measured by tests/e2e/test_status.py -->\n).*(?=<!-- end -->)", re.DOTALL)
+Rows = dict[str, Row | BaseException]
+pytestmark = pytest.mark.timeout(2400)
+
+
+@pytest.fixture(scope="module")
+def world() -> Iterator[World]:
+    if problems := preflight.missing():
+        pytest.skip("this machine can't run containers: " + "; ".join(problems))
+    with ExitStack() as stack:
+        cluster = stack.enter_context(full_cluster())
+        image = cluster.push_image(images.whoami_image(), "roadstead/whoami")
+        scaler = stack.enter_context(external_scaler())
+        install_crds(cluster)
+        install_rbac(cluster)
+        settings = {"spec": {"gateway": {"scalerAddress": scaler.address}}}
+        cluster.kubectl("patch", "rsp", "default", "--type=merge", "-p", json.dumps(settings))
+        login = stack.enter_context(doorman(cluster, login=True, is_open=True))
+        dark = stack.enter_context(doorman(cluster, login=False, is_open=False))
+        kubeconfig = cluster.client_kubeconfig(f"system:serviceaccount:{NAMESPACE}:roadstead-operator")
+        stack.enter_context(running_operator(cluster, kubeconfig))
+        watched = stack.enter_context(timeline(cluster, WATCHED))
+        made = World(cluster, image, login, dark, watched, scaler, stack)
+        made.apply("default", *cluster_objects())
+        yield made
+
+
+@pytest.fixture(scope="module")
+def rows(world: World) -> Rows:
+    """All cases, played at once; one that follows another waits for it, and the last one for all."""
+    played: dict[str, Future[Row]] = {}
+
+    def run(case: Case, others: list[Future[Row]]) -> Row:
+        for other in others:
+            other.exception()
+        return play(case, world)
+
+    with ThreadPoolExecutor(max_workers=len(CASES)) as pool:
+        for case in CASES:
+            others = list(played.values()) if case is LAST else [played[case.after]] if case.after in played else []
+            played[case.number] = pool.submit(run, case, others)
+        while not all(future.done() for future in played.values()):
+            try:
+                call = world.calls.get(timeout=0.5)
+            except queue.Empty:
+                continue
+            call()
+    return {number: future.exception() or future.result() for number, future in played.items()}
+
+
+@pytest.mark.parametrize("case", CASES, ids=[f"{case.number} {case.cause}" for case in CASES])
+def test_a_cause_is_named_and_heals(rows: Rows, case: Case) -> None:
+    row = rows[case.number]
+    if isinstance(row, BaseException):
+        raise row
+    print(f"{row.state} {row.reason} after {row.shown_seconds:.1f} s, healed after {row.healed_seconds:.1f} s, {row.writes} writes")
+    print(row.message)
+    assert row.writes <= WRITES_AT_MOST
+    assert bool(row.log_tail) == (row.state == "errored" and row.reason in ("Crashed", "StartError")), row.log_tail
+
+
+@pytest.mark.skipif(not LONG, reason="the table in docs/status.md is made of all cases")
+def test_the_table_is_written(rows: Rows) -> None:
+    """Nothing in it by hand; a case that failed is named as such."""
+    good = [row for row in rows.values() if isinstance(row, Row)]
+    failures = {case.number: case.cause for case in CASES if not isinstance(rows[case.number], Row)}
+    text = PAGE.read_text()
+    assert MARKED.search(text) is not None
+    written = table(sorted(good, key=lambda row: _order(row.case)), failures)
+    PAGE.write_text(MARKED.sub(lambda _: written + "\n", text))
+
+
+def _order(case: Case) -> tuple[int, str]:
+    digits = re.match(r"\d+", case.number)
+    assert digits is not None
+    return int(digits[0]), case.number
