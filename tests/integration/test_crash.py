@@ -1,0 +1,228 @@
+"""SIGKILL right before and right after each of the operator's API writes; what the next process makes of it.
+
+The oracle is a run without a kill: children, replica count and status must come out the same, apart from times and identities, and once
+they have, nobody writes any more: not the process that finished the work, nor any that is started later.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+
+from hack.cluster.control import ControlCluster
+from tests.build import cpu_autoscaling, raw_artifact, raw_container, raw_workload
+from tests.clusters import NAMESPACE, apply, audit_position, get, running_operator, wait_for, writes
+from tests.conftest import LONG
+from tests.support.proxy import Proxy, Trap, proxied
+from tests.world import here, patch, pod_uids, status
+
+pytestmark = pytest.mark.timeout(3600 if LONG else 300)
+Body = dict[str, Any]
+When = Literal["before", "after"]
+SILENT_SECONDS = 5.0
+MOST_WRITES = 30
+CHILDREN = "deployments.apps,services,horizontalpodautoscalers,poddisruptionbudgets,networkpolicies,artifacts.roadstead.dev"
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """A change: what there is before, the change itself, and when it has been carried out.
+
+    ``moments`` are those that `make test` tries, as (number of the write, before or after it); a scenario that has none is left to
+    `make test-long`.
+    """
+
+    name: str
+    before: tuple[Body, ...]
+    change: Callable[[ControlCluster, str], None]
+    done: Callable[[Body], bool]
+    moments: tuple[tuple[int, When], ...]
+
+
+@dataclass
+class Victim:
+    """The operator behind the proxy, killed and started again."""
+
+    cluster: ControlCluster
+    proxy: Proxy
+    process: subprocess.Popen[bytes] | None = None
+    stack: ExitStack = field(default_factory=ExitStack)
+
+    def start(self) -> None:
+        self.proxy.trap = None
+        # What a killed leader leaves behind would be waited for; that is the election's test and not this one's.
+        self.cluster.kubectl("delete", "lease", "roadstead-operator", "-n", NAMESPACE, "--ignore-not-found")
+        self.process = self.stack.enter_context(running_operator(self.cluster, self.proxy.kubeconfig()))
+
+    def arm(self, namespace: str, count: int, when: When) -> Trap:
+        assert self.process is not None
+        trap = self.proxy.trap = Trap(namespace, count, when, self.process.kill)
+        return trap
+
+
+@pytest.fixture(scope="module")
+def victim(cluster: ControlCluster, operator_kubeconfig: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Victim]:
+    with proxied(cluster, operator_kubeconfig, tmp_path_factory.mktemp("proxy")) as proxy:
+        victim = Victim(cluster, proxy)
+        with victim.stack:
+            victim.start()
+            yield victim
+
+
+def other_image() -> Body:
+    return raw_artifact("other", [raw_container(imageUri="registry.test/other@sha256:" + "1" * 64)], status="registered")
+
+
+def ready(count: int) -> Callable[[Body], bool]:
+    return lambda seen: seen.get("state") == "running" and seen.get("readyReplicas") == count
+
+
+def state(name: str) -> Callable[[Body], bool]:
+    return lambda seen: seen.get("state") == name
+
+
+def creating(**spec: Any) -> Callable[[ControlCluster, str], None]:
+    return lambda cluster, namespace: apply(cluster, here(namespace, raw_workload(**spec)))
+
+
+def changing(**spec: Any) -> Callable[[ControlCluster, str], None]:
+    return lambda cluster, namespace: patch(cluster, "workloads.roadstead.dev", "chat", namespace, **spec)
+
+
+MODEL = raw_artifact(status="registered")
+INLINE = {"containerGroups": [{"containers": [raw_container()]}]}
+SCENARIOS = [
+    Scenario("creation with an HPA", (MODEL,), creating(runtime=cpu_autoscaling(low=2)), ready(2), ((1, "after"), (4, "before"))),
+    Scenario("creation with a count", (MODEL,), creating(runtime={"replicaCount": 3}), ready(3), ()),
+    Scenario("creation with an inline artifact", (), creating(inline=INLINE), ready(1), ()),
+    Scenario("creation at zero", (MODEL,), creating(suspend=True), state("stopped"), ((1, "after"),)),
+    Scenario(
+        "scaling", (MODEL, raw_workload(runtime={"replicaCount": 1})), changing(runtime={"replicaCount": 3}), ready(3), ((1, "after"),)
+    ),
+    Scenario(
+        "count to HPA",
+        (MODEL, raw_workload(runtime={"replicaCount": 2})),
+        creating(runtime=cpu_autoscaling(low=2)),
+        lambda seen: ready(2)(seen) and (seen.get("scaler") or {}).get("kind") == "HorizontalPodAutoscaler",
+        ((1, "before"),),
+    ),
+    Scenario(
+        "HPA to count",
+        (MODEL, raw_workload(runtime=cpu_autoscaling(low=2))),
+        creating(runtime={"replicaCount": 3}),
+        ready(3),
+        (),
+    ),
+    Scenario(
+        "image",
+        (MODEL, other_image(), raw_workload(runtime={"replicaCount": 2})),
+        changing(artifactRef={"name": "other"}),
+        lambda seen: ready(2)(seen) and seen["artifact"]["name"] == "other" and seen.get("updatedReplicas") == 2,
+        ((1, "after"),),
+    ),
+    Scenario("stop", (MODEL, raw_workload(runtime={"replicaCount": 2})), changing(suspend=True), state("stopped"), ((1, "after"),)),
+    Scenario("start", (MODEL, raw_workload(runtime={"replicaCount": 2}, suspend=True)), changing(suspend=False), ready(2), ()),
+    Scenario(
+        "soft deletion",
+        (MODEL, raw_workload(runtime={"replicaCount": 2})),
+        changing(deleted=True),
+        state("stopped"),
+        ((2, "after"),),
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    "scenario", [pytest.param(each, id=each.name, marks=() if each.moments else pytest.mark.long) for each in SCENARIOS]
+)
+def test_a_kill_around_any_write_changes_nothing(cluster: ControlCluster, victim: Victim, scenario: Scenario) -> None:
+    expected, _ = carried_out(victim, scenario, None)
+    settled: dict[str, int] = {}
+    every = ((count, when) for count in range(1, MOST_WRITES) for when in ("before", "after"))
+    for count, when in every if LONG else scenario.moments:
+        world, (namespace, position, killed) = carried_out(victim, scenario, (count, when), expected)
+        assert world == expected, f"killed {when} write {count}"
+        settled[namespace] = position
+        if not killed:
+            break  # fewer writes than that
+    time.sleep(SILENT_SECONDS)
+    for namespace, position in settled.items():
+        assert writes(cluster, position, namespace) == []
+
+
+def carried_out(
+    victim: Victim, scenario: Scenario, moment: tuple[int, When] | None, expected: str | None = None
+) -> tuple[str, tuple[str, int, bool]]:
+    """The world in which the scenario ends, and: the namespace, the audit log's length by then, and whether there was a kill."""
+    cluster = victim.cluster
+    namespace = f"crash{uuid.uuid4().hex[:8]}"
+    cluster.kubectl("create", "namespace", namespace)
+    if scenario.before:
+        apply(cluster, *(here(namespace, body) for body in scenario.before))
+    if any(body["kind"] == "Workload" for body in scenario.before):
+        wait_for(lambda: settled_status(cluster, namespace), "the state before", 60)
+    rest(cluster, namespace)
+    trap = victim.arm(namespace, *moment) if moment is not None else None
+    scenario.change(cluster, namespace)
+    if trap is not None:
+        wait_for(lambda: trap.sprung.is_set() or finished(cluster, namespace, scenario), "the kill", 60)
+        trap.sprung.wait(1.5)  # status and Events come last
+        if trap.sprung.is_set():
+            assert victim.process is not None
+            victim.process.wait()
+            victim.start()
+    wait_for(lambda: finished(cluster, namespace, scenario), scenario.name, 60)
+    rest(cluster, namespace)
+    position = audit_position(cluster)
+    world = snapshot(cluster, namespace)
+    killed = trap is not None and trap.sprung.is_set()
+    if expected is not None and world != expected:
+        print(world, expected, sep="\n")
+    return world, (namespace, position, killed)
+
+
+def finished(cluster: ControlCluster, namespace: str, scenario: Scenario) -> bool:
+    found = get(cluster, "workloads.roadstead.dev", "chat", namespace)
+    seen = (found or {}).get("status") or {}
+    return found is not None and seen.get("observedGeneration") == found["metadata"]["generation"] and scenario.done(seen)
+
+
+def settled_status(cluster: ControlCluster, namespace: str) -> bool:
+    seen = status(cluster, namespace)
+    return seen.get("state") in ("running", "stopped") and not any(entry["type"] == "Reconciling" for entry in seen["conditions"])
+
+
+def rest(cluster: ControlCluster, namespace: str) -> None:
+    """Wait until the operator has written nothing in the namespace for a second."""
+    while True:
+        before = audit_position(cluster)
+        time.sleep(1)
+        if not writes(cluster, before, namespace):
+            return
+
+
+def snapshot(cluster: ControlCluster, namespace: str) -> str:
+    """Children, pods and status as text, without what differs between two runs of the same: identities and times."""
+    children = json.loads(cluster.kubectl("get", CHILDREN, "-n", namespace, "-l", "roadstead.dev/workload", "-o", "json"))["items"]
+    kept = [{"kind": each["kind"], "name": each["metadata"]["name"], "spec": each.get("spec")} for each in children]
+    for each in kept:
+        for field_name in ("clusterIP", "clusterIPs"):
+            each["spec"].pop(field_name, None)
+    seen = status(cluster, namespace)
+    for name in ("id", "applied", "replicasDetail", "selector"):
+        seen.pop(name, None)
+    (seen.get("artifact") or {}).pop("id", None)
+    pods = len(pod_uids(cluster, namespace).split())
+    ever = "ScalingReplicaSet" in cluster.kubectl("get", "events", "-n", namespace, "-o", "json")  # also a pod that didn't stay
+    text = json.dumps({"children": kept, "pods": pods, "pods ever": ever, "status": seen}, indent=1, sort_keys=True)
+    return re.sub(r"\d{4}-\d\d-\d\dT[\d:.]+Z", "TIME", text.replace(namespace, "NAMESPACE"))
