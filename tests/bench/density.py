@@ -1,0 +1,278 @@
+"""Many Workloads at once: ``python -m tests.bench.density [--workloads N …] [--write]``, on the control tier with kwok.
+
+For each N, on a cluster of its own: N Workloads (with an HPA) are created as fast as the API server takes them, then the operator is
+restarted with all of them in place, then nothing happens for a minute, then one Workload flaps. At last the operator is stopped and a bare
+client writes the same objects and status patches into another namespace: the API server's own ceiling. Times are those at which a watch
+delivered, counted from the first creation. The bare client has the harder start, an etcd that is full already.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import uvloop
+
+from hack.cluster.control import ControlCluster, control_cluster
+from roadstead.api.artifact import Artifact
+from roadstead.api.platform import PlatformSpec
+from roadstead.api.workload import Workload
+from roadstead.controller.kinds import ARTIFACTS, CHILDREN, WORKLOADS
+from roadstead.desired import Inputs, build
+from roadstead.kube.client import ApiClient
+from roadstead.kube.config import load
+from roadstead.kube.resource import DEPLOYMENTS, HPAS, NAMESPACES, SERVICES, Body
+from tests.bench.measure import Moments, audit_bytes, cpu_seconds, memory_mib, requests, share, written
+from tests.build import cpu_autoscaling, raw_artifact, raw_workload
+from tests.clusters import NAMESPACE, add_fake_nodes, install_crds, install_rbac, running_operator, wait_admission
+from tests.world import here
+
+PODS_PER_NODE = 600
+PATIENCE_SECONDS = 1800.0
+FLAPS_PER_SECOND = 20
+PROBES = 200
+BEGIN, END = "<!-- density: begin -->", "<!-- density: end -->"
+DOCUMENT = Path(__file__).parent.parent.parent / "docs" / "benchmarks.md"
+
+
+@dataclass(frozen=True, slots=True)
+class Burst:
+    """Seconds from the first creation until each Workload had all its children, and until each was running."""
+
+    children: list[float]
+    running: list[float]
+
+
+@dataclass
+class Report:
+    """Everything measured with one number of Workloads; what has no unit in its name is a count."""
+
+    workloads: int
+    burst: Burst
+    requests: float
+    writes: float
+    cpu_ms: float
+    peak_mib: float
+    restart_seconds: float
+    restart_writes: int
+    restart_mib: float
+    idle_writes: int
+    idle_cpu_ms_per_second: float
+    calm_p99_ms: float
+    flapping_p99_ms: float
+    bare: Burst
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Many Workloads at once")
+    parser.add_argument("--workloads", type=int, nargs="+", default=[300])
+    parser.add_argument("--idle-seconds", type=float, default=60.0)
+    parser.add_argument("--write", action="store_true", help=f"into {DOCUMENT.name}")
+    chosen = parser.parse_args()
+    reports = [measured(count, chosen.idle_seconds) for count in chosen.workloads]
+    table = printed(reports)
+    print(table)
+    if chosen.write:
+        before, _, rest = DOCUMENT.read_text().partition(BEGIN)
+        command = "python -m tests.bench.density --workloads " + " ".join(map(str, chosen.workloads))
+        after = rest.partition(END)[2]
+        DOCUMENT.write_text(f"{before}{BEGIN}\n`{command}`, {time.strftime('%Y-%m-%d')}\n\n{table}\n{END}{after}")
+
+
+def measured(count: int, idle_seconds: float) -> Report:
+    """One run on a cluster of its own."""
+    with control_cluster(kwok=True) as cluster:
+        install_crds(cluster)
+        install_rbac(cluster)
+        add_fake_nodes(cluster, 1 + 2 * count // PODS_PER_NODE)
+        wait_admission(cluster)
+        return uvloop.run(run(cluster, count, idle_seconds))
+
+
+async def run(cluster: ControlCluster, count: int, idle_seconds: float) -> Report:
+    kubeconfig = cluster.client_kubeconfig(f"system:serviceaccount:{NAMESPACE}:roadstead-operator")
+    async with ApiClient(load(cluster.kubeconfig), user_agent="density") as client:
+        for namespace in ("ours", "bare"):
+            await client.create(NAMESPACES, None, {"metadata": {"name": namespace}})
+            await client.create(ARTIFACTS, namespace, here(namespace, raw_artifact(status="registered")))
+        operator = running_operator(cluster, kubeconfig)
+        process = operator.__enter__()
+        await asyncio.sleep(2)
+        mark, cpu = audit_bytes(cluster), cpu_seconds(process.pid)
+        burst = await created(client, "ours", count)
+        await rested(cluster)
+        spent, found, peak = cpu_seconds(process.pid) - cpu, requests(cluster, mark), memory_mib(process.pid)
+        show(f"{count} Workloads: running after {max(burst.running):.1f} s; {dict(found)}")
+        operator.__exit__(None, None, None)
+
+        mark, began = audit_bytes(cluster), time.monotonic()
+        operator = running_operator(cluster, kubeconfig)
+        process = operator.__enter__()
+        restart = time.monotonic() - began
+        await rested(cluster, 10)
+        restart_writes, restart_mib = written(requests(cluster, mark)), memory_mib(process.pid, "VmRSS")
+        mark, cpu = audit_bytes(cluster), cpu_seconds(process.pid)
+        await asyncio.sleep(idle_seconds)
+        idle_writes, idle_cpu = written(requests(cluster, mark)), cpu_seconds(process.pid) - cpu
+        show(f"restart: ready after {restart:.1f} s, {restart_writes} writes; idle: {idle_writes} writes")
+
+        calm, flapping = await flapped(client, count)
+        operator.__exit__(None, None, None)
+        statuses = round(found["patch workloads/status"] / count)
+        bare = await by_hand(client, count, statuses)
+        show(f"bare client: {max(bare.children):.1f} s, {max(bare.running):.1f} s")
+    return Report(
+        workloads=count,
+        burst=burst,
+        requests=(found.total() - found["list workloads"]) / count,
+        writes=written(found) / count,
+        cpu_ms=1000 * spent / count,
+        peak_mib=peak,
+        restart_seconds=restart,
+        restart_writes=restart_writes,
+        restart_mib=restart_mib,
+        idle_writes=idle_writes,
+        idle_cpu_ms_per_second=1000 * idle_cpu / idle_seconds,
+        calm_p99_ms=1000 * share(calm, 0.99),
+        flapping_p99_ms=1000 * share(flapping, 0.99),
+        bare=bare,
+    )
+
+
+def declared(namespace: str, number: int, high: int = 3) -> Body:
+    return here(namespace, raw_workload(f"w{number:05d}", runtime=cpu_autoscaling(high=high)))
+
+
+async def created(client: ApiClient, namespace: str, count: int) -> Burst:
+    """Create Workloads at once and wait until all are running; somebody else does the work."""
+    watched = [Moments(client, resource, namespace, lambda _: True) for resource in (DEPLOYMENTS, SERVICES, HPAS)]
+    running = Moments(client, WORKLOADS, namespace, lambda body: (body.get("status") or {}).get("state") == "running")
+    tasks = [await each.begin() for each in (*watched, running)]
+    began = time.monotonic()
+    await asyncio.gather(*(client.create(WORKLOADS, namespace, declared(namespace, number)) for number in range(count)))
+    show(f"{count} created in {time.monotonic() - began:.1f} s")
+    for each in (*watched, running):
+        await each.all_of(count, PATIENCE_SECONDS)
+    for task in tasks:
+        task.cancel()
+    children = [max(each.at[name] for each in watched) - began for name in watched[0].at]
+    return Burst(children, [at - began for at in running.at.values()])
+
+
+async def by_hand(client: ApiClient, count: int, statuses: int) -> Burst:
+    """What the operator does, without an operator: three applies, a status, and the other statuses once a pod is ready."""
+    namespace = "bare"
+    artifact = Artifact.model_validate(await client.get(ARTIFACTS, namespace, "model"))
+    status = (await client.get(WORKLOADS, "ours", "w00000"))["status"]
+    ready: dict[str, asyncio.Event] = {f"w{number:05d}": asyncio.Event() for number in range(count)}
+
+    def reached(body: Body) -> bool:
+        is_ready = bool((body.get("status") or {}).get("readyReplicas"))
+        if is_ready:
+            ready[body["metadata"]["name"]].set()
+        return is_ready
+
+    watching = await Moments(client, DEPLOYMENTS, namespace, reached).begin()
+    children, running = [], []
+    began = time.monotonic()
+
+    async def one(number: int) -> None:
+        body = await client.create(WORKLOADS, namespace, declared(namespace, number))
+        desired = build(Inputs(Workload.model_validate(body), artifact, PlatformSpec(), keda_present=False))
+        for kind, child in desired.children.items():
+            if child is not None:
+                await client.apply(CHILDREN[kind], namespace, child.body, field_manager="roadstead")
+        children.append(time.monotonic() - began)
+        for turn in range(statuses):
+            if turn == 1:
+                await ready[body["metadata"]["name"]].wait()
+            patch = {"status": {**status, "message": f"Status number {turn}"}}
+            await client.merge_patch(WORKLOADS, namespace, body["metadata"]["name"], patch, subresource="status")
+        await ready[body["metadata"]["name"]].wait()
+        running.append(time.monotonic() - began)
+
+    await asyncio.gather(*(one(number) for number in range(count)))
+    watching.cancel()
+    return Burst(children, running)
+
+
+async def flapped(client: ApiClient, count: int) -> tuple[list[float], list[float]]:
+    """Seconds from a change of one Workload to its HPA's, while all is calm and while another Workload changes all the time."""
+    others = list(range(1, count))[:PROBES]
+    calm = await probed(client, others, high=4)
+
+    async def flap() -> None:
+        for turn in range(1_000_000):
+            spec = {"spec": {"runtime": cpu_autoscaling(high=5 + turn % 2)}}
+            await client.merge_patch(WORKLOADS, "ours", "w00000", spec)
+            await asyncio.sleep(1 / FLAPS_PER_SECOND)
+
+    flapping = asyncio.create_task(flap())
+    try:
+        return calm, await probed(client, others, high=5)
+    finally:
+        flapping.cancel()
+        await asyncio.gather(flapping, return_exceptions=True)
+
+
+async def probed(client: ApiClient, numbers: list[int], high: int) -> list[float]:
+    seen = Moments(client, HPAS, "ours", lambda body: body["spec"]["maxReplicas"] == high)
+    watching = await seen.begin()
+    asked = {}
+    for number in numbers:
+        name = f"w{number:05d}"
+        asked[name] = time.monotonic()
+        await client.merge_patch(WORKLOADS, "ours", name, {"spec": {"runtime": cpu_autoscaling(high=high)}})
+        await asyncio.sleep(0.05)
+    await seen.all_of(len(asked), PATIENCE_SECONDS)
+    watching.cancel()
+    return [seen.at[name] - at for name, at in asked.items()]
+
+
+async def rested(cluster: ControlCluster, seconds: float = 3.0) -> None:
+    """Wait until the operator has written nothing for so long."""
+    while True:
+        mark = audit_bytes(cluster)
+        await asyncio.sleep(seconds)
+        if not written(requests(cluster, mark)):
+            return
+
+
+def show(line: str) -> None:
+    print(line, flush=True)
+
+
+def printed(reports: list[Report]) -> str:
+    """The table, in Markdown."""
+    rows: list[tuple[str, list[str]]] = [
+        ("until all children exist, p50 / p95 / max, s", [spread(each.burst.children) for each in reports]),
+        ("until running, p50 / p95 / max, s", [spread(each.burst.running) for each in reports]),
+        ("bare client: children, running, max, s", [f"{max(e.bare.children):.1f}, {max(e.bare.running):.1f}" for e in reports]),
+        ("**ratio to the bare client**: children", [f"{max(e.burst.children) / max(e.bare.children):.2f}" for e in reports]),
+        ("**ratio to the bare client**: running", [f"**{max(e.burst.running) / max(e.bare.running):.2f}**" for e in reports]),
+        ("API requests (writes) per Workload", [f"{each.requests:.1f} ({each.writes:.1f})" for each in reports]),
+        ("CPU per Workload, ms", [f"{each.cpu_ms:.1f}" for each in reports]),
+        ("peak memory, MiB", [f"{each.peak_mib:.0f}" for each in reports]),
+        ("restart: ready after, s", [f"{each.restart_seconds:.1f}" for each in reports]),
+        ("restart: writes", [f"{each.restart_writes}" for each in reports]),
+        ("restart: memory, MiB", [f"{each.restart_mib:.0f}" for each in reports]),
+        ("at rest: writes", [f"{each.idle_writes}" for each in reports]),
+        ("at rest: CPU, ms per s", [f"{each.idle_cpu_ms_per_second:.1f}" for each in reports]),
+        ("a change until its HPA's, p99, calm, ms", [f"{each.calm_p99_ms:.0f}" for each in reports]),
+        ("the same while one Workload flaps, ms", [f"{each.flapping_p99_ms:.0f}" for each in reports]),
+        ("ratio of these two", [f"{each.flapping_p99_ms / each.calm_p99_ms:.2f}" for each in reports]),
+    ]
+    head = ["Workloads", *(f"{each.workloads:,}" for each in reports)]
+    lines = [head, ["---", *("---:" for _ in reports)], *([name, *cells] for name, cells in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+
+
+def spread(values: list[float]) -> str:
+    return f"{share(values, 0.5):.1f} / {share(values, 0.95):.1f} / {max(values):.1f}"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,105 @@
+"""What the benches read: latencies, a process's CPU and memory, an agent's requests in the audit log, and when objects reach a state."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from hack.cluster.api import Cluster
+from roadstead.kube.client import ApiClient
+from roadstead.kube.errors import ApiError
+from roadstead.kube.resource import Body, Resource
+
+
+def share(values: Sequence[float], part: float) -> float:
+    """The value below which ``part`` of the values lie."""
+    return sorted(values)[min(len(values) - 1, round(part * (len(values) - 1)))]
+
+
+def cpu_seconds(pid: int) -> float:
+    """User and system time of a process so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def memory_mib(pid: int, which: str = "VmHWM") -> float:
+    """Resident memory of a process: its peak, or (``VmRSS``) the present."""
+    line = next(line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith(which))
+    return int(line.split()[1]) / 1024
+
+
+def requests(cluster: Cluster, since_bytes: int, agent: str = "roadstead-operator") -> Counter[str]:
+    """An agent's finished requests in the audit log after that byte, as ``verb resource``; Leases left out."""
+    assert cluster.audit_log is not None
+    found: Counter[str] = Counter()
+    with cluster.audit_log.open("rb") as file:
+        file.seek(since_bytes)
+        for line in file:
+            event = json.loads(line)
+            ref = event.get("objectRef") or {}
+            if event.get("userAgent", "").startswith(agent) and ref.get("resource") != "leases":
+                resource = ref.get("resource", "") + ("/" + ref["subresource"] if ref.get("subresource") else "")
+                found[f"{event['verb']} {resource}"] += 1
+    return found
+
+
+def written(found: Counter[str]) -> int:
+    """How many of the requests were writes."""
+    return sum(count for what, count in found.items() if what.split()[0] not in ("get", "list", "watch"))
+
+
+def audit_bytes(cluster: Cluster) -> int:
+    """The present length of the audit log."""
+    assert cluster.audit_log is not None
+    return cluster.audit_log.stat().st_size
+
+
+@dataclass
+class Moments:
+    """When each object of a kind in a namespace was first seen to be what ``reached`` says; ``changed`` is told of each sight."""
+
+    client: ApiClient
+    resource: Resource
+    namespace: str
+    reached: Callable[[Body], bool]
+    changed: Callable[[Body], None] = lambda _: None
+    at: dict[str, float] = field(default_factory=dict)
+    version: str = ""
+
+    async def begin(self) -> asyncio.Task[None]:
+        """Watch from now on."""
+        async for page in self.client.pages(self.resource, namespace=self.namespace):
+            self.version = page.resource_version
+            for body in page.items:
+                self._see(body)
+        return asyncio.create_task(self._follow())
+
+    async def all_of(self, count: int, seconds: float) -> float:
+        """Wait until so many have; returns the time of the last (monotonic)."""
+        deadline = time.monotonic() + seconds
+        while len(self.at) < count:
+            if time.monotonic() > deadline:
+                raise AssertionError(f"only {len(self.at)} of {count} {self.resource.plural} after {seconds} s")
+            await asyncio.sleep(0.05)
+        return max(self.at.values())
+
+    async def _follow(self) -> None:
+        while True:
+            with suppress(ApiError):
+                async for event in self.client.watch(self.resource, namespace=self.namespace, resource_version=self.version):
+                    self.version = event.object["metadata"]["resourceVersion"]
+                    if event.type != "BOOKMARK":
+                        self._see(event.object)
+
+    def _see(self, body: Body) -> None:
+        name = body["metadata"]["name"]
+        self.changed(body)
+        if name not in self.at and self.reached(body):
+            self.at[name] = time.monotonic()
