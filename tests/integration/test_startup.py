@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -42,6 +43,16 @@ def test_it_waits_for_the_api_server_its_rights_and_its_kinds(bare: ControlClust
         wait_for(lambda: status(bare, "default").get("state"), "the verdict")
         assert process.poll() is None
     assert process.returncode == 0
+
+
+@pytest.mark.long
+def test_its_patience_is_longer_than_kopfs(bare: ControlCluster) -> None:
+    """kopf gives an API server that it can't reach 54 s, and ends."""
+    kubeconfig = bare.client_kubeconfig(f"system:serviceaccount:{NAMESPACE}:roadstead-operator")
+    bare.stop_component("kube-apiserver")
+    with replica(bare, kubeconfig, "patient", ready=False, **QUICK_LEASE) as process:
+        time.sleep(75)
+        assert process.poll() is None
 
 
 def test_it_waits_for_its_kinds_also_when_they_go_and_come_back(bare: ControlCluster) -> None:
