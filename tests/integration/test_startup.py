@@ -10,7 +10,7 @@ import pytest
 
 from hack.cluster.control import ControlCluster, control_cluster
 from tests.build import raw_artifact, raw_workload
-from tests.clusters import NAMESPACE, apply, get, install_crds, install_rbac, wait_for
+from tests.clusters import NAMESPACE, apply, get, install_crds, install_rbac, wait_admission, wait_for
 from tests.support.replicas import QUICK_LEASE, replica
 from tests.world import here, status
 
@@ -68,6 +68,24 @@ def test_it_waits_for_its_kinds_also_when_they_go_and_come_back(bare: ControlClu
         apply(bare, here("default", raw_artifact()), here("default", raw_workload("new")))
         wait_for(lambda: get(bare, "deployment.apps", "new", "default"), "the Deployment", 90)
         assert process.poll() is None
+
+
+@pytest.mark.long
+def test_watches_that_broke_off_are_started_again(bare: ControlCluster) -> None:
+    """kopf's end, here by rights that were away for longer than it bears, isn't the operator's."""
+    install_crds(bare)
+    install_rbac(bare)
+    kubeconfig = bare.client_kubeconfig(f"system:serviceaccount:{NAMESPACE}:roadstead-operator")
+    with replica(bare, kubeconfig, "patient", **QUICK_LEASE) as process:
+        bare.kubectl("delete", "clusterrole", "roadstead-operator")
+        bare.restart_apiserver()
+        said(bare, "The watches of our own kinds broke off and are started again", 180)
+        install_rbac(bare)
+        wait_admission(bare)
+        apply(bare, here("default", raw_artifact()), here("default", raw_workload()))
+        wait_for(lambda: get(bare, "deployment.apps", "chat", "default"), "the Deployment", 90)
+        assert process.poll() is None
+    assert process.returncode == 0
 
 
 def said(cluster: ControlCluster, words: str, seconds: float = 60) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
 
 import aiohttp
 import kopf
@@ -13,7 +15,10 @@ from roadstead.controller.controller import OURS
 from roadstead.controller.kinds import Kind
 from roadstead.kube.config import ClusterConfig
 
+log = logging.getLogger(__name__)
 Saw = Callable[..., None]
+ENDING_SECONDS: Final = (2.0, 0.2, 0.2, 0.2, 0.2)
+"""How long to wait after each time of cancelling."""
 
 
 class _NoDiffBase(kopf.DiffBaseStorage):
@@ -54,18 +59,41 @@ class _NoProgress(kopf.ProgressStorage):
 async def run(saw: Saw, config: ClusterConfig, spawned: Callable[[], None]) -> None:
     """Watch until cancelled. Raises what ended the watches otherwise.
 
-    ``kopf.operator()`` takes SIGTERM away from the process, and ends by cancelling every task that it finds younger than itself. Done in
-    its two halves, the first can be told apart: ``spawned`` is called when kopf has set its signal handlers, and only what kopf leaves
-    behind while it stops is left to be cancelled.
+    ``kopf.operator()`` takes SIGTERM away from the process, and ends by cancelling every task that it finds younger than itself. So only
+    its first half is used: ``spawned`` is called when kopf has set its signal handlers, and the end is ours.
     """
-    stop = asyncio.Event()
-    roots = await kopf.spawn_tasks(registry=registry(saw, config), settings=settings(), clusterwide=True, stop_flag=stop)
+    roots = await kopf.spawn_tasks(registry=registry(saw, config), settings=settings(), clusterwide=True)
     spawned()
     try:
         await asyncio.wait(roots, return_when=asyncio.FIRST_COMPLETED)
     finally:
-        stop.set()
-        await kopf.run_tasks(roots, ignored=asyncio.all_tasks())
+        await _end(set(roots))
+    for task in roots:
+        if task.done() and not task.cancelled() and (error := task.exception()) is not None:
+            raise error
+
+
+async def _end(roots: set[asyncio.Task[Any]]) -> None:
+    """Cancel kopf's root tasks, which end theirs, and after a while whatever is left, repeatedly.
+
+    A watcher that is cancelled the moment its request is refused loses that (kopf 1.45.2: an assertion fails in the callback that should
+    cancel the request), and would keep its root, and with it the process, waiting for ever.
+    """
+    left = roots
+    for seconds in ENDING_SECONDS:
+        for task in left:
+            task.cancel()
+        if left:
+            await asyncio.wait(left, timeout=seconds)
+        left = {task for task in asyncio.all_tasks() if _is_kopfs(task)}
+    if left:
+        log.warning("kopf leaves %d tasks behind that can't be cancelled", len(left))
+
+
+def _is_kopfs(task: asyncio.Task[Any]) -> bool:
+    """Whether a task runs kopf's own code, and not ours that waits for kopf."""
+    code = getattr(task.get_coro(), "cr_code", None)
+    return code is not None and Path(code.co_filename).is_relative_to(Path(kopf.__file__).parent)
 
 
 def settings() -> kopf.OperatorSettings:
