@@ -101,6 +101,7 @@ def settings() -> kopf.OperatorSettings:
     chosen = kopf.OperatorSettings()
     chosen.posting.enabled = False
     chosen.peering.standalone = True
+    chosen.scanning.disabled = True  # our kinds are there when it starts; when they go it ends, and is started anew when they are back
     chosen.queueing.idle_timeout = 0.5
     chosen.watching.chunk_size = 500
     chosen.watching.connect_timeout = 10
