@@ -25,7 +25,6 @@ from tests.support.causes import (
     container,
     declared,
     event,
-    evicted,
     has_condition,
     json_patch,
     well,
@@ -167,8 +166,8 @@ def policy(kind: str, name: str, spec: Body) -> list[Body]:
     ]
 
 
-def mutation(name: str, patch: str) -> list[Body]:
-    mutations = [{"patchType": "JSONPatch", "jsonPatch": {"expression": f"[{patch}]"}}]
+def mutation(name: str, *patches: str) -> list[Body]:
+    mutations = [{"patchType": "JSONPatch", "jsonPatch": {"expression": f"[{', '.join(patches)}]"}}]
     return policy("MutatingAdmissionPolicy", name, {"reinvocationPolicy": "Never", "failurePolicy": "Fail", "mutations": mutations})
 
 
@@ -179,7 +178,7 @@ def cluster_objects() -> list[Body]:
     tainted["metadata"]["labels"] = {"roadstead-tests-pool": "special"}
     return [
         *policy("ValidatingAdmissionPolicy", "cost-centre", {"failurePolicy": "Fail", "validations": validations}),
-        *mutation("no-uid", 'JSONPatch{op: "remove", path: "/spec/securityContext/runAsUser"}'),
+        *mutation("no-uid", *(f'JSONPatch{{op: "remove", path: "/spec/securityContext/{name}"}}' for name in ("runAsUser", "runAsGroup"))),
         *mutation("host-network", 'JSONPatch{op: "add", path: "/spec/hostNetwork", value: true}'),
         tainted,
     ]
@@ -264,6 +263,13 @@ def secret(**data: str) -> Body:
 
 def pulling(uri: Callable[[World], str], **spec: Any) -> Given:
     return lambda world: [workload(server(world, imageUri=uri(world)), **spec)]
+
+
+def somebodys_deployment(world: World) -> Body:
+    labels = {"app": "somebodys"}
+    container = {"name": "main", "image": world.image}
+    template = {"metadata": {"labels": labels}, "spec": {"containers": [container]}}
+    return built_in("Deployment", "chat", "apps/v1", spec={"replicas": 0, "selector": {"matchLabels": labels}, "template": template})
 
 
 def urgent(world: World) -> list[Body]:
@@ -386,7 +392,7 @@ REST: tuple[Case, ...] = (
         "image pull denied",
         apply(pulling(lambda w: f"{w.login.address}/roadstead/whoami:latest")),
         lasting("ImagePullDenied", "imagePullSecrets"),
-        container("ErrImagePull", "authorization"),
+        container("ErrImagePull"),
         apply(
             lambda w: [
                 w.login.pull_secret("login"),
@@ -451,7 +457,7 @@ REST: tuple[Case, ...] = (
         container("CreateContainerConfigError", "run as root"),
         changed(securityContext={"runAsUser": 10001}),
         labels={POLICY: "no-uid"},
-        remark="a policy of the tests' own takes runAsUser away, which the operator always sets",
+        remark="a policy of the tests' own takes away runAsUser, which the operator always sets",
     ),
     Case(
         "10b",
@@ -626,9 +632,17 @@ REST: tuple[Case, ...] = (
     ),
     Case(
         "23",
-        "a child's name taken",
+        "the Deployment's name taken",
+        apply(lambda world: [somebodys_deployment(world), *good(world)]),
+        lasting("NameTaken", "Deployment chat", "somebody else"),
+        declared(),
+        delete("deployments.apps/chat"),
+    ),
+    Case(
+        "23b",
+        "the Service's name taken",
         apply(lambda world: [built_in("Service", "chat", spec={"ports": [{"port": 80}]}), *good(world)]),
-        lasting("NameTaken", "Service", '"chat"'),
+        Shows("running", "NameTaken", ("Service chat", "somebody else"), kind="Progressing"),
         declared(),
         delete("service/chat"),
     ),
@@ -648,7 +662,7 @@ REST: tuple[Case, ...] = (
         "evicted",
         apply(with_volume({"emptyDir": {"sizeLimit": "1Mi"}}, entrypoint=running(FILL))),
         passing("initializing", "Evicted", "1Mi"),
-        evicted,
+        event("Evicted"),
         apply(with_volume({"emptyDir": {"sizeLimit": "1Gi"}}, entrypoint=running(FILL))),
     ),
     Case(

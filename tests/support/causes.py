@@ -250,11 +250,6 @@ def event(reason: str, words: str = "") -> Match:
     return lambda entry: entry.kind == "events" and entry.body.get("reason") == reason and words in entry.body.get("message", "")
 
 
-def evicted(entry: Entry) -> bool:
-    """The kubelet has evicted a pod."""
-    return entry.kind == "pods" and entry.body.get("status", {}).get("reason") == "Evicted"
-
-
 def declared(kind: str = WORKLOAD) -> Match:
     """The cause is in what was declared, so the cluster knows with the object's arrival."""
     return lambda entry: entry.kind == kind

@@ -33,7 +33,8 @@ class Doorman:
         self._server: ThreadingHTTPServer | None = None
         folder = cluster.state / "registries" / self.address
         folder.mkdir()
-        (folder / "hosts.toml").write_text(f'server = "http://{self.address}"\n')
+        url = f"http://{self.address}"
+        (folder / "hosts.toml").write_text(f'server = "{url}"\n[host."{url}"]\n  capabilities = ["pull", "resolve"]\n')
 
     def open(self) -> None:
         """Listen from now on."""
