@@ -108,6 +108,11 @@ class Shows:
         message = f"{status.get('message', '')} {condition(status, self.kind).get('message', '')}".lower()
         return all(word.lower() in message for word in self.words)
 
+    def message(self, body: Body) -> str:
+        """The message that names it: the status's own, else the condition's."""
+        own, said = body["status"].get("message", ""), condition(body["status"], self.kind)["message"]
+        return own if all(word.lower() in own.lower() for word in self.words) else f"{own} ({self.kind}: {said})" if own else said
+
     def fully(self, body: Body) -> bool:
         """Whether the reason and the state are said too."""
         status = body.get("status") or {}
@@ -197,7 +202,7 @@ def play(case: Case, world: World) -> Row:
         case,
         status["state"],
         case.shows.reason,
-        status.get("message") or condition(status, case.shows.kind)["message"],
+        case.shows.message(settled.body),
         max(0.0, named.at - known.at),
         healed.at - cured,
         healed.at - max(theirs, default=cured),
