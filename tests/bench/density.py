@@ -112,12 +112,13 @@ async def run(cluster: ControlCluster, count: int, idle_seconds: float) -> Repor
         operator = running_operator(cluster, kubeconfig)
         process = operator.__enter__()
         restart = time.monotonic() - began
-        await rested(cluster, 10)
+        await rested(cluster)
         restart_writes, restart_mib = written(requests(cluster, mark)), memory_mib(process.pid, "VmRSS")
         mark, cpu = audit_bytes(cluster), cpu_seconds(process.pid)
         await asyncio.sleep(idle_seconds)
-        idle_writes, idle_cpu = written(requests(cluster, mark)), cpu_seconds(process.pid) - cpu
-        show(f"restart: ready after {restart:.1f} s, {restart_writes} writes; idle: {idle_writes} writes")
+        idle, idle_cpu = requests(cluster, mark), cpu_seconds(process.pid) - cpu
+        idle_writes = written(idle)
+        show(f"restart: ready after {restart:.1f} s, {restart_writes} writes; idle: {dict(idle)}")
 
         calm, flapping = await flapped(client, count)
         operator.__exit__(None, None, None)
@@ -232,8 +233,8 @@ async def probed(client: ApiClient, numbers: list[int], high: int) -> list[float
     return [seen.at[name] - at for name, at in asked.items()]
 
 
-async def rested(cluster: ControlCluster, seconds: float = 3.0) -> None:
-    """Wait until the operator has written nothing for so long."""
+async def rested(cluster: ControlCluster, seconds: float = 15.0) -> None:
+    """Wait until the operator has written nothing for so long: the HPA controller looks every 5 s, and at 300 HPAs it takes its time."""
     while True:
         mark = audit_bytes(cluster)
         await asyncio.sleep(seconds)
