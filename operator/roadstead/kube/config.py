@@ -1,7 +1,8 @@
 """Where the cluster is and how to prove who we are: a pod's service account, or a kubeconfig file.
 
 Tokens and CA bundles in a pod are rotated under the running process, so both are read again; what comes from a kubeconfig stays,
-apart from a ``tokenFile``. Exec plug-ins and auth providers are refused with a clear message: production runs in a pod.
+apart from a ``tokenFile`` and the file of a ``certificate-authority``. Exec plug-ins and auth providers are refused with a clear
+message: production runs in a pod.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ class ClusterConfig:
         return self.token
 
     def reread(self) -> bool:
-        """Read token and CA bundle again; True if the token is another one, so that a 401 is worth a second try."""
+        """Read token and CA bundle again; True if the token is another one."""
         self._read_at = self.clock()
         before = self.token
         with suppress(OSError):  # mid-rotation; the old one serves until the next look
@@ -68,6 +69,10 @@ class ClusterConfig:
                     self.ssl.load_verify_locations(cadata=bundle.decode())
                     self._ca = bundle
         return self.token != before
+
+    def renewed(self, refused: str | None) -> bool:
+        """After a 401: whether there is another token than the refused one by now, so that a second try is worth it."""
+        return self.reread() or self.token != refused
 
 
 def load(kubeconfig: Path | None = None, context: str | None = None) -> ClusterConfig:
@@ -121,6 +126,7 @@ def _from_kubeconfig(path: Path, context: str | None) -> ClusterConfig:
         ssl=_tls(cluster, user, path) if url.startswith("https:") else None,
         token=user.get("token"),
         token_file=path.parent / user["tokenFile"] if "tokenFile" in user else None,
+        ca_file=path.parent / cluster["certificate-authority"] if "certificate-authority" in cluster else None,
         server_name=cluster.get("tls-server-name"),
         namespace=chosen.get("namespace", "default"),
     )

@@ -115,11 +115,12 @@ class Transport:
         """The answer's JSON. Raises ApiError, or whatever the fence raises."""
         failures = 0
         while True:
+            token = self._config.bearer()
             try:
                 return await self._try(request)
             except ApiError as error:
                 failures += 1
-                if failures >= TRIES or not self._worth_repeating(error, repeatable):
+                if failures >= TRIES or not self._worth_repeating(error, repeatable, token):
                     raise
                 pause = max(error.retry_after or 0.0, backoff(failures, base=self._retry_base, cap=LONGEST_PAUSE_SECONDS))
                 if pause > LONGEST_PAUSE_SECONDS:
@@ -141,11 +142,12 @@ class Transport:
             self._config.reread()  # the caller comes back
             raise
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+            self._distrusted(error)
             raise Unreachable(f"{request} broke off: {error!r}") from error
         finally:
             self.calls[request.verb, request.plural, code] += 1
 
-    def _worth_repeating(self, error: ApiError, repeatable: bool) -> bool:
+    def _worth_repeating(self, error: ApiError, repeatable: bool, token: str | None) -> bool:
         match error:
             case TooManyRequests():
                 return True
@@ -154,8 +156,13 @@ class Transport:
             case ServerError():
                 return repeatable and error.status == 503
             case Unauthorized():
-                return self._config.reread()
+                return self._config.renewed(token)
         return False
+
+    def _distrusted(self, error: Exception) -> None:
+        """The server's certificate is of an authority that we don't know: perhaps the bundle has been exchanged since it was read."""
+        if isinstance(error, aiohttp.ClientConnectorCertificateError):
+            self._config.reread()
 
     async def _try(self, request: Request) -> Body:
         async with self._slots:
@@ -173,6 +180,7 @@ class Transport:
                     answer: Body = orjson.loads(payload)
                     return answer
             except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
+                self._distrusted(error)
                 raise Unreachable(f"{request}: {error}", sent=False) from error
             except (aiohttp.ClientError, TimeoutError, OSError, orjson.JSONDecodeError) as error:
                 if isinstance(body, _FencedBody) and body.held_back is not None:

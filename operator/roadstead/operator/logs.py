@@ -47,8 +47,16 @@ def configure(settings: Settings) -> None:
     """Set up the root logger. kopf reports every event at INFO; only its warnings are kept."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter() if settings.log_format == "json" else TextFormatter())
+    handler.addFilter(_without_kopfs_traceback)
     logging.basicConfig(level=settings.log_level, handlers=[handler], force=True)
     logging.getLogger("kopf").setLevel(logging.WARNING)
+
+
+def _without_kopfs_traceback(record: logging.LogRecord) -> bool:
+    """A watch that ends in half a line ends all of kopf's, each with a traceback through nothing but kopf. The message says it all."""
+    if record.name.startswith("kopf.") and not logging.getLogger().isEnabledFor(logging.DEBUG):
+        record.exc_info = None
+    return True
 
 
 def set_level(level: str) -> None:

@@ -133,15 +133,22 @@ def _register(handlers: kopf.OperatorRegistry, kind: Kind, group: str, version: 
 
 
 def _session(config: ClusterConfig) -> aiohttp.ClientSession:
-    """A session of its own for kopf, which closes it when it ends; the bearer token is read again as it rotates."""
+    """A session of its own for kopf, which closes it when it ends; the bearer token is read again as it rotates.
+
+    A 401 isn't left to kopf while there is another token: it would ask for a new session, at most three times (``Vault.invalidate``).
+    """
 
     async def authorize(
         request: aiohttp.ClientRequest, handler: Callable[[aiohttp.ClientRequest], Awaitable[aiohttp.ClientResponse]]
     ) -> aiohttp.ClientResponse:
-        token = config.bearer()
-        if token is not None:
-            request.headers["Authorization"] = f"Bearer {token}"
-        return await handler(request)
+        while True:
+            token = config.bearer()
+            if token is not None:
+                request.headers["Authorization"] = f"Bearer {token}"
+            response = await handler(request)
+            if response.status != 401 or not config.renewed(token):
+                return response
+            response.release()
 
     connector = aiohttp.TCPConnector(limit=0, ssl=config.ssl if config.ssl is not None else True)
     return aiohttp.ClientSession(connector=connector, middlewares=(authorize,))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import base64
 import datetime
 import os
@@ -179,3 +180,15 @@ async def test_a_401_is_tried_again_with_a_token_that_has_changed(api: ScriptedA
         file.write_text("new")
         await client.get(PODS, "ns", "p")
     assert [request.headers["Authorization"] for request in api.requests] == ["Bearer old", "Bearer old", "Bearer new"]
+
+
+async def test_calls_that_were_refused_together_are_all_tried_again(api: ScriptedApi, tmp_path: Path) -> None:
+    """The first of them reads the new token; for the others it is another one than theirs all the same."""
+    (tmp_path / "token").write_text("first")
+    rotating = ClusterConfig(url=api.url, token_file=tmp_path / "token")
+    api.will(refuse(401), refuse(401), answer(thing("a")), answer(thing("a")))
+    async with ApiClient(rotating, user_agent="test") as client:
+        assert rotating.bearer() == "first"
+        (tmp_path / "token").write_text("second")
+        await asyncio.gather(*(client.get(PODS, "ns", "a") for _ in range(2)))
+    assert sorted(request.headers["Authorization"] for request in api.requests) == ["Bearer first"] * 2 + ["Bearer second"] * 2
