@@ -10,9 +10,10 @@ from typing import Any
 
 from roadstead.api.platform import PodRollout, PodSettings
 from roadstead.api.workload import Workload
+from roadstead.controller.contention import MINUTE_SECONDS, rival_of
 from roadstead.controller.decide import Action, decide
 from roadstead.controller.kinds import CHILDREN
-from roadstead.controller.memory import ECHO_SECONDS, Memory, Sent, fingerprint
+from roadstead.controller.memory import ECHO_SECONDS, REPLICAS, Memory, Sent, fingerprint
 from roadstead.controller.mirrors import Mirrors, Name
 from roadstead.controller.pace import Pace
 from roadstead.desired import Child, ChildKind, Desired
@@ -20,8 +21,8 @@ from roadstead.desired.scaled_object import hpa_name
 from roadstead.errors import Reason, Refusal
 from roadstead.kube.client import ApiClient
 from roadstead.kube.errors import ApiError, Conflict, Forbidden, Invalid, NotFound, ServerError
-from roadstead.kube.managed_fields import ownership, removal_patch
-from roadstead.kube.resource import HPAS
+from roadstead.kube.managed_fields import owners, ownership, removal_patch, rivals
+from roadstead.kube.resource import HPAS, Resource
 from roadstead.names import FIELD_MANAGER, REPLICAS_MANAGER
 from roadstead.observed.views import ChildView, DeploymentView
 
@@ -30,6 +31,7 @@ Body = dict[str, Any]
 SCALERS = (ChildKind.HORIZONTAL_POD_AUTOSCALER, ChildKind.SCALED_OBJECT)
 PATIENT_LOOK_SECONDS = 5.0
 """For what takes its time: something that has to go (the mirrors tell when it has), webhooks that don't answer."""
+REPLICAS_PATH = "/spec/replicas"
 PATIENCE_SECONDS = 10.0
 """After this long, say that it doesn't go."""
 FORMER_LOOK_SECONDS = 1.0
@@ -43,12 +45,14 @@ class Written:
     """What came of writing the children.
 
     ``pending`` says in a sentence what waits, ``awaits`` what must go first (said only if that takes long), ``refusal`` what was
-    refused. ``unsettled``: something that passes kept a child from being written, so this generation isn't carried out yet.
+    refused, ``conflict`` who keeps undoing our writes. ``unsettled``: something that passes kept a child from being written, so this
+    generation isn't carried out yet.
     """
 
     pending: str | None = None
     awaits: str | None = None
     refusal: Refusal | None = None
+    conflict: str | None = None
     unsettled: bool = False
     look_again_seconds: float | None = None
     writes: list[str] = field(default_factory=list)
@@ -104,6 +108,7 @@ class ChildWriter:
         else:
             await self._set_replicas(workload, desired, memory, written)
         _be_patient(memory, written)
+        _tell_quarrels(memory, written)
         return written
 
     async def _bring(
@@ -155,6 +160,8 @@ class ChildWriter:
             case Action.APPLY if child.kind not in memory.applied and isinstance(live, DeploymentView):
                 if live.spec_replicas == desired.replicas.count == 0:  # a creation at zero may have been cut short: see there
                     await self._apply_replicas(*name, 0, live.uid)
+        if live is not None and await self._held(str(child.kind), child.digest, name, CHILDREN[child.kind], memory, written):
+            return
         log.info("%s %s/%s is written: %s", CHILDREN[child.kind].kind, *name, decision.why)
         if decision.action is Action.CLEAN:
             await self._clean(child, name, live, memory, written)
@@ -162,6 +169,20 @@ class ChildWriter:
             await self._apply(child, live, memory, written)
             if decision.paced and isinstance(live, DeploymentView):
                 self._pace.began(name, live)
+
+    async def _held(self, field: str, digest: str, name: Name, resource: Resource, memory: Memory, written: Written) -> bool:
+        """Whether a repair has to wait, since another writer undoes it again and again; who that is, is asked once."""
+        quarrel, now = memory.quarrels[field], time.monotonic()
+        wait = quarrel.wait_seconds(digest, now)
+        if wait == 0:
+            return False
+        if quarrel.rival is None:
+            body = await self._client.get(resource, *name)
+            others = ((who, REPLICAS_PATH) for who in owners(body, REPLICAS_PATH) if who not in (FIELD_MANAGER, REPLICAS_MANAGER))
+            quarrel.rival = rival_of(others if field == REPLICAS else rivals(body, FIELD_MANAGER), f"{resource.kind} {name[1]}")
+        written.conflict = quarrel.rival
+        written.look_again(wait)
+        return True
 
     async def _apply(self, child: Child, live: ChildView | None, memory: Memory, written: Written, **spec: int) -> None:
         """Server-side apply. The uid of what is there makes it an update only: a child deleted meanwhile isn't resurrected by it."""
@@ -184,6 +205,7 @@ class ChildWriter:
     def _remember(self, child: Child, answer: Body, before: ChildView | None, memory: Memory) -> None:
         ours = ownership(answer, FIELD_MANAGER).ours
         memory.applied[child.kind] = ours
+        memory.quarrels[child.kind].wrote(child.digest, time.monotonic())
         memory.sent[child.kind] = Sent(fingerprint(before), child.digest, ours, time.monotonic(), answer["metadata"]["uid"])
 
     async def _create_at_zero(self, child: Child, memory: Memory, written: Written) -> None:
@@ -295,6 +317,8 @@ class ChildWriter:
                 return
         if wanted is None or wanted == present or (memory.replicas is not None and memory.replicas[:2] == (present, wanted)):
             return
+        if live is not None and await self._held(REPLICAS, str(wanted), name, CHILDREN[ChildKind.DEPLOYMENT], memory, written):
+            return
         log.info("Deployment %s/%s is scaled from %d to %d", *name, present, wanted)
         memory.replicas = (present, wanted, time.monotonic())
         try:
@@ -302,6 +326,7 @@ class ChildWriter:
         except BaseException:
             memory.replicas = None
             raise
+        memory.quarrels[REPLICAS].wrote(str(wanted), time.monotonic())
         written.writes.append("apply replicas")
 
     async def _apply_replicas(self, namespace: str, name: str, count: int, uid: str) -> None:
@@ -344,6 +369,19 @@ def _answered(child: Child, error: ApiError, memory: Memory, written: Written) -
 def _await_former(child: Child, written: Written, seconds: float) -> None:
     written.awaits = f"The former {CHILDREN[child.kind].kind} {child.name} is still being deleted; it is made anew once it is gone"
     written.look_again(seconds)
+
+
+def _tell_quarrels(memory: Memory, written: Written) -> None:
+    """A quarrel is over when nothing had to be put back for a minute."""
+    now = time.monotonic()
+    for quarrel in memory.quarrels.values():
+        if quarrel.rival is None or quarrel.rival == written.conflict:
+            continue
+        if quarrel.calm(now):
+            quarrel.rival = None
+        else:
+            written.conflict = written.conflict or quarrel.rival
+            written.look_again(max(0.0, quarrel.last + MINUTE_SECONDS - now))
 
 
 def _be_patient(memory: Memory, written: Written) -> None:

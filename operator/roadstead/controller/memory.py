@@ -6,16 +6,20 @@ lapse, so that a lost echo only delays the next look.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from roadstead.controller.budget import Budget
+from roadstead.controller.contention import Quarrel
 from roadstead.controller.hearing import Hearing
 from roadstead.desired import ChildKind
 from roadstead.observed.views import ChildView, DeploymentView
 
 ECHO_SECONDS = 10.0
+REPLICAS = "replicas"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +49,10 @@ class Memory:
     """Since when a scaler that must go is still there."""
     failing_since: Mapping[str, datetime] = field(default_factory=dict)
     """Since when images can't be pulled, by pod uid: the kubelet counts no tries."""
+    budget: Budget = field(default_factory=Budget)
     hearing: Hearing = field(default_factory=Hearing)
+    quarrels: defaultdict[str, Quarrel] = field(default_factory=lambda: defaultdict(Quarrel))
+    """By kind of child, and REPLICAS for the count."""
 
     def awaits_echo(self, kind: ChildKind, live: ChildView | None, now: float) -> bool:
         """Whether the mirror still shows what was there before our own write."""

@@ -146,7 +146,8 @@ class WorkloadReconciler:
             outcome = self._observe(workload, artifact, desired, refusal, written, memory, previous, kept)
         if written.unsettled:
             outcome.status["observedGeneration"] = previous.get("observedGeneration", 0)
-        await self._say(key, workload, outcome, memory, previous)
+        if (late := await self._say(key, workload, outcome, memory, previous)) > 0:
+            return late
         again = (
             outcome.look_again_seconds,
             memory.hearing.wait_seconds(outcome.doubt, datetime.now(UTC)) if outcome.doubt is not None else None,
@@ -241,6 +242,7 @@ class WorkloadReconciler:
                 deployment=None if strange else live,
                 pods=() if strange else self._mirrors.pods(name),
                 pending=written.pending,
+                conflict=written.conflict,
                 gpu_missing=self._gpu_missing(name, desired),
                 applied=memory.applied,
                 restorable_until=timestamp(kept.until) if kept.until is not None else None,
@@ -274,16 +276,20 @@ class WorkloadReconciler:
         live = self._mirrors.child(ChildKind.HORIZONTAL_POD_AUTOSCALER, name)
         return hpa_scaler(live if isinstance(live, HpaView) else None)
 
-    async def _say(self, key: Key, workload: Workload, outcome: Outcome, memory: Memory, previous: Mapping[str, Any]) -> None:
+    async def _say(self, key: Key, workload: Workload, outcome: Outcome, memory: Memory, previous: Mapping[str, Any]) -> float:
+        """Write the status if it changed. Returns how long to wait where it was written too often of late, else 0."""
         if outcome.status == previous:
-            return
+            return 0.0
+        if (wait := memory.budget.wait_seconds(time.monotonic())) > 0:
+            return wait
         try:
             await self._client.set_status(WORKLOADS, key.namespace, key.name, memory.uid, outcome.status)
         except NotFound:
             self._objects.forget(key)
-            return
+            return 0.0
         memory.said, memory.said_at = outcome.status, time.monotonic()
         await self._announcer.workload(workload, previous, outcome)
+        return 0.0
 
 
 def _built(inputs: Inputs, previous: Mapping[str, Any]) -> tuple[Desired, bool]:

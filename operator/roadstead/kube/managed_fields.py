@@ -43,7 +43,7 @@ def ownership(body: Body, manager: str, *, shared: Iterable[str] = SHARED) -> Ow
     """
     ours = _applied(body, manager)
     allowed = tuple(_segments(prefix) for prefix in shared)
-    found = {path for path in _additions(body, manager, ours) if not any(path[: len(prefix)] == prefix for prefix in allowed)}
+    found = {path for _, path in _additions(body, manager, ours) if not any(path[: len(prefix)] == prefix for prefix in allowed)}
     topmost = [path for path in found if not any(path[:end] in found for end in range(1, len(path)))]
     digest = hashlib.blake2b(orjson.dumps(ours, option=orjson.OPT_SORT_KEYS), digest_size=8).hexdigest() if ours else ""
     return Ownership(digest, tuple(sorted(map(_pointer, topmost))))
@@ -76,13 +76,27 @@ def _applied(body: Body, manager: str) -> Body:
     return {}
 
 
-def _additions(body: Body, manager: str, ours: Body) -> Iterator[Segments]:
+def rivals(body: Body, manager: str, *, shared: Iterable[str] = SHARED) -> tuple[tuple[str, str], ...]:
+    """Who has what ``manager`` would have to take out or take back: pairs of field manager and path, under ``spec``."""
+    allowed = tuple(_segments(prefix) for prefix in shared)
+    found = _additions(body, manager, _applied(body, manager))
+    return tuple(sorted({(who, _pointer(path)) for who, path in found if not any(path[: len(prefix)] == prefix for prefix in allowed)}))
+
+
+def owners(body: Body, pointer: str) -> tuple[str, ...]:
+    """The managers that own this very path."""
+    path = _segments(pointer)
+    entries: list[Body] = body["metadata"].get("managedFields") or []
+    return tuple(sorted({entry["manager"] for entry in entries if _owned(entry.get("fieldsV1") or {}, path)}))
+
+
+def _additions(body: Body, manager: str, ours: Body) -> Iterator[tuple[str, Segments]]:
     for entry in body["metadata"].get("managedFields") or ():
         if entry.get("manager") == manager or entry.get("subresource") == "status":
             continue
         spec = (entry.get("fieldsV1") or {}).get("f:spec")
         if spec is not None:
-            yield from _beside(spec, ours.get("f:spec"), ("f:spec",))
+            yield from ((entry["manager"], path) for path in _beside(spec, ours.get("f:spec"), ("f:spec",)))
 
 
 def _beside(theirs: Body, ours: Body | None, path: Segments) -> Iterator[Segments]:

@@ -40,9 +40,9 @@ class Observed:
     """What one verdict follows from.
 
     ``wanted`` is the replica count that the operator sets, None while an autoscaler does. ``pending`` says in a sentence what a
-    platform or operator change would alter in the pods, once something restarts them; ``gpu_missing`` what GPUs no node offers.
-    ``applied`` are the hashes of our own field sets right after our applies, to be remembered in the status. ``refusal`` is what the
-    user must change; ``lost_nodes``, ``heard`` and ``failing_since`` are those of a Scene.
+    platform or operator change would alter in the pods, once something restarts them; ``conflict`` who keeps undoing our writes;
+    ``gpu_missing`` what GPUs no node offers. ``applied`` are the hashes of our own field sets right after our applies, to be remembered
+    in the status. ``refusal`` is what the user must change; ``lost_nodes``, ``heard`` and ``failing_since`` are those of a Scene.
     """
 
     workload: Workload
@@ -57,6 +57,7 @@ class Observed:
     deployment: DeploymentView | None = None
     pods: tuple[PodView, ...] = ()
     pending: str | None = None
+    conflict: str | None = None
     gpu_missing: str | None = None
     applied: Mapping[str, str] = field(default_factory=dict)
     restorable_until: str | None = None
@@ -219,7 +220,7 @@ def _running_message(observed: Observed, facts: _Facts) -> str:
         return f"{text}; no room for one pod more, so this version replaces pods in place"
     if facts.cause is not None:
         return f"{text}; {facts.cause.message}"
-    return text
+    return f"{text}; {observed.conflict}" if observed.conflict else text
 
 
 def _conditions(observed: Observed, facts: _Facts, message: str, *, settled: bool) -> list[Condition]:
@@ -231,9 +232,7 @@ def _conditions(observed: Observed, facts: _Facts, message: str, *, settled: boo
         Condition("Available", Verdict.TRUE if facts.ready else Verdict.FALSE, "PodsReady" if facts.ready else "NoPodReady", message),
         _progressing(observed, facts),
         _artifact_resolved(observed),
-        Condition("UpToDate", Verdict.FALSE, "ChangePending", observed.pending)
-        if observed.pending
-        else Condition("UpToDate", Verdict.TRUE, "UpToDate", "The pods are what Workload, Artifact and Platform ask for"),
+        _up_to_date(observed),
         *_abnormal(observed, facts, reason, message),
     ]
     if (scaler := autoscaler_condition(observed.scaler, settled=settled)) is not None:
@@ -269,6 +268,14 @@ def _progressing(observed: Observed, facts: _Facts) -> Condition:
         why = facts.stuck.why if facts.stuck is not None else "an earlier look found no room for a surge pod"
         return Condition("Progressing", Verdict.TRUE, "ReplacingInPlace", f"Pods are replaced one by one without a surge: {why}")
     return Condition("Progressing", Verdict.TRUE, "RollingOut", facts.cause.message if facts.cause else "Pods are being brought up")
+
+
+def _up_to_date(observed: Observed) -> Condition:
+    if observed.conflict:
+        return Condition("UpToDate", Verdict.FALSE, "FieldConflict", observed.conflict)
+    if observed.pending:
+        return Condition("UpToDate", Verdict.FALSE, "ChangePending", observed.pending)
+    return Condition("UpToDate", Verdict.TRUE, "UpToDate", "The pods are what Workload, Artifact and Platform ask for")
 
 
 def _artifact_resolved(observed: Observed) -> Condition:
