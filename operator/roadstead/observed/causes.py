@@ -40,11 +40,9 @@ def stalled_before(previous: Mapping[str, Any]) -> tuple[str, str] | None:
 def find_cause(deployment: DeploymentView | None, pods: Iterable[PodView], scene: Scene) -> Cause | None:
     """The cause to show while something isn't as it should be: the most telling one, of the newest pod that has it."""
     known = sorted(places.awaited(tuple(pods)), key=lambda pod: (pod.created, pod.name), reverse=True)
-    found: list[Cause] = []
-    for pod in known:
-        for check in CHECKS:
-            if (cause := check(pod, scene)) is not None:
-                found.append(replace(cause, lasting=cause.lasting or _latched(cause, pod, known, scene)))
+    seen = [(cause, pod) for pod in known for check in CHECKS if (cause := check(pod, scene)) is not None]
+    seen.sort(key=lambda one: not one[0].lasting)  # what lasts by itself stays ahead of what only was found lasting before
+    found = [replace(cause, lasting=cause.lasting or _latched(cause, pod, known, scene)) for cause, pod in seen]
     if deployment is not None and deployment.spec_replicas == 0:
         found = [cause for cause in found if cause.reason not in DISRUPTIONS]
     if deployment is not None and (refused := _refused(deployment)):

@@ -23,7 +23,7 @@ from roadstead.observed.rollout import StuckSurge, stuck_surge
 from roadstead.observed.scaler import ScalerView, autoscaler_condition
 from roadstead.observed.summary import summary
 from roadstead.observed.views import DeploymentView, PodView
-from roadstead.observed.wording import kept
+from roadstead.observed.wording import kept, short
 
 REPLICA_DETAILS = 10
 FEW_RESTARTS = 5
@@ -83,14 +83,14 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class _Facts:
-    """What several parts of the verdict need."""
+    """What several parts of the verdict need. ``in_place`` is the version that is rolled out by replacing pods in place."""
 
     ready: int
     rolled_out: bool
     cause: Cause | None
     state: State
     stuck: StuckSurge | None
-    in_place: bool
+    in_place: str | None
     at_zero: bool
 
 
@@ -121,7 +121,7 @@ def observe(observed: Observed, previous: Mapping[str, Any], now: datetime) -> O
         "scaler": _scaler(observed, previous, now),
         "applied": {str(kind): hash_ for kind, hash_ in sorted(observed.applied.items())} or None,
         "proven": _proven(observed, facts, previous, now),
-        "inPlaceRevision": observed.template if facts.in_place else None,
+        "inPlaceRevision": facts.in_place,
         "replicasDetail": [_detail(pod) for pod in sorted(_left(observed), key=lambda pod: pod.name)[:REPLICA_DETAILS]] or None,
         "logTail": list(facts.cause.log_tail) or None if facts.cause and facts.state is State.ERRORED else None,
         "conditions": render(_conditions(observed, facts, message, settled=settled), previous.get("conditions") or (), generation, now),
@@ -130,7 +130,7 @@ def observe(observed: Observed, previous: Mapping[str, Any], now: datetime) -> O
         *_patience(observed, failing, now),
         settles if observed.scaler is not None and not settled else None,
         facts.stuck.left_seconds if facts.stuck is not None and not facts.in_place else None,
-        0.0 if facts.in_place and status["inPlaceRevision"] != previous.get("inPlaceRevision") else None,
+        0.0 if facts.in_place not in (None, previous.get("inPlaceRevision")) else None,
     )
     again = min((seconds for seconds in waits if seconds is not None), default=None)
     written = {name: value for name, value in status.items() if value is not None}
@@ -165,10 +165,20 @@ def _facts(observed: Observed, previous: Mapping[str, Any], failing: Mapping[str
     if cause is not None:
         cause = kept(cause, previous, observed.workload.metadata.generation or 0)
     stuck = None if rolled_out else stuck_surge(deployment, observed.pods, now)
-    latched = observed.template is not None and previous.get("inPlaceRevision") == observed.template
-    in_place = latched or (stuck is not None and stuck.left_seconds == 0)
+    in_place = _in_place(observed, stuck, previous.get("inPlaceRevision"))
     at_zero = deployment is not None and observed.wanted is None and deployment.spec_replicas == 0 and not alive
     return _Facts(ready, rolled_out, cause, _state(observed, alive, ready, cause), stuck, in_place, at_zero)
+
+
+def _in_place(observed: Observed, stuck: StuckSurge | None, before: str | None) -> str | None:
+    """The version to replace pods in place for: the one decided for, while it is desired or still being carried out.
+
+    A change of Platform that waits behind it takes nothing away; where it too finds no room, the decision is made for it.
+    """
+    if stuck is not None and stuck.left_seconds == 0 and observed.template is not None:
+        return observed.template
+    carried_out = observed.deployment.template if observed.deployment is not None else None
+    return before if before is not None and before in (observed.template, carried_out) else None
 
 
 def _state(observed: Observed, alive: tuple[PodView, ...], ready: int, cause: Cause | None) -> State:
@@ -318,7 +328,7 @@ def _scheduled(pods: tuple[PodView, ...]) -> Condition | None:
     if homeless is None:
         return Condition("Scheduled", Verdict.TRUE, "Scheduled", "All pods have a node")
     if homeless.unschedulable:
-        return Condition("Scheduled", Verdict.FALSE, "Unschedulable", homeless.unschedulable)
+        return Condition("Scheduled", Verdict.FALSE, "Unschedulable", short(homeless.unschedulable))
     return Condition("Scheduled", Verdict.FALSE, "Pending", "Waiting for the scheduler to place the pods")
 
 

@@ -157,6 +157,25 @@ def test_a_finished_pod_holds_no_surge() -> None:
     assert "inPlaceRevision" not in outcome.status
 
 
+def test_a_replacement_in_place_outlives_a_pending_change_of_platform() -> None:
+    old, waits = raw_pod("chat-1", ready=True), raw_pod("chat-2", unschedulable="0/1 nodes are available: 1 Insufficient nvidia.com/gpu.")
+    waits["metadata"]["labels"]["pod-template-hash"] = "new"
+    rolling = replace(ROLLED_OUT, replicas=2, updated=1)
+    later = NOW + timedelta(hours=1)
+    decided = seen(with_pods(old, waits, deployment=rolling), now=later)
+    assert (decided.status["inPlaceRevision"], decided.look_again_seconds) == ("t", 0.0)
+    moving = with_pods(old, deployment=rolling, template="t-of-another-platform")
+    assert seen(moving, decided.status, later).status["inPlaceRevision"] == "t"
+    without_room = with_pods(old, waits, deployment=rolling, template="t-of-another-platform")
+    assert seen(without_room, decided.status, later).status["inPlaceRevision"] == "t-of-another-platform"
+    over = replace(BASE, template="t2", deployment=replace(ROLLED_OUT, template="t2"))
+    assert "inPlaceRevision" not in seen(over, decided.status, later).status
+
+
+def test_the_details_of_replicas_are_bounded() -> None:
+    assert len(seen(with_pods(*(raw_pod(f"chat-{number}") for number in range(200)))).status["replicasDetail"]) == 10
+
+
 STATES = st.sampled_from([None, {"running": {}}, BACK_OFF, {"terminated": CRASH}, {"waiting": {"reason": "ErrImagePull", "message": "x"}}])
 PODS = st.builds(
     raw_pod,

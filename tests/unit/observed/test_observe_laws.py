@@ -1,0 +1,177 @@
+"""Laws of the state machine, for anything that kubelets, schedulers and controllers may write, in any order."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from roadstead.api.conditions import State
+from roadstead.observed import Observed, Outcome, observe
+from roadstead.observed.hearing import heard_of
+from roadstead.observed.views import Condition, pod_view
+from tests.build import raw_pod, workload
+from tests.unit.observed.test_hearing import KILL_LIVENESS, KILL_STARTUP, LIVENESS, MOUNT, READINESS, STARTUP
+from tests.unit.observed.test_observe import BASE, MISSING, NOW, PULL, ROLLED_OUT
+
+Body = dict[str, Any]
+TIMES = st.integers(0, 3600).map(lambda seconds: (NOW - timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%SZ"))
+LONG = "x" * 5000
+
+
+def ended(code: int, reason: str, message: str, began: str) -> Body:
+    return {"exitCode": code, "reason": reason, "message": message, "startedAt": began, "finishedAt": NOW.strftime("%Y-%m-%dT%H:%M:%SZ")}
+
+
+ENDS = st.builds(
+    ended,
+    st.sampled_from([0, 1, 128, 137, 143]),
+    st.sampled_from(["Error", "Completed", "OOMKilled", "StartError", "ContainerCannotRun"]),
+    st.sampled_from(["", "boom", "12:00:07 boom\nat line 3", LONG]),
+    TIMES,
+)
+WAITS = st.builds(
+    lambda reason, message: {"waiting": {"reason": reason, "message": message}},
+    st.sampled_from(
+        [
+            *("ContainerCreating", "PodInitializing", "CrashLoopBackOff", "ErrImagePull", "ImagePullBackOff", "InvalidImageName"),
+            *("RegistryUnavailable", "CreateContainerConfigError", "CreateContainerError", "RunContainerError"),
+        ]
+    ),
+    st.sampled_from(["", PULL, "not found", "pull access denied", "container has runAsNonRoot and image will run as root", LONG]),
+)
+STATES = st.none() | WAITS | ENDS.map(lambda end: {"terminated": end}) | TIMES.map(lambda at: {"running": {"startedAt": at}})
+DISRUPTIONS = st.none() | st.sampled_from(
+    ["PreemptionByScheduler", "TerminationByKubelet", "EvictionByEvictionAPI", "DeletionByTaintManager", "DeletionByPodGC"]
+)
+
+
+@st.composite
+def pods(draw: st.DrawFn) -> Body:
+    """One pod as its kubelet may have left it: a ready one runs, one without a node has no containers."""
+    phase = draw(st.sampled_from(["Pending", "Running", "Failed", "Succeeded"]))
+    ready = phase == "Running" and draw(st.booleans())
+    pod = raw_pod(
+        draw(st.sampled_from(["chat-1", "chat-2", "chat-3", "chat-4"])),
+        node=draw(st.sampled_from([None, "node-1", "node-2"])) if phase == "Pending" else "node-1",
+        ready=ready,
+        state=None if ready else draw(STATES),
+        last=draw(st.none() | ENDS),
+        restarts=draw(st.integers(0, 200)),
+        started=draw(st.booleans()),
+        terminating=draw(st.booleans()),
+        unschedulable=draw(st.none() | st.sampled_from(["0/1 nodes are available: 1 Insufficient cpu.", LONG]))
+        if phase == "Pending"
+        else None,
+        phase=phase,
+    )
+    pod["metadata"]["creationTimestamp"] = draw(TIMES)
+    pod["metadata"]["labels"]["pod-template-hash"] = draw(st.sampled_from(["old", "new"]))
+    conditions: list[Body] = pod["status"]["conditions"]
+    conditions[0]["lastTransitionTime"] = draw(TIMES)
+    if pod["spec"].get("nodeName"):
+        conditions.append({"type": "PodScheduled", "status": "True", "lastTransitionTime": draw(TIMES)})
+    if (sandboxed := draw(st.sampled_from([None, "True", "False"]))) is not None:
+        conditions.append({"type": "PodReadyToStartContainers", "status": sandboxed})
+    if (reason := draw(DISRUPTIONS)) is not None:
+        conditions.append({"type": "DisruptionTarget", "status": "True", "reason": reason, "message": draw(st.sampled_from(["", LONG]))})
+    if phase == "Failed":
+        pod["status"] |= {"reason": draw(st.sampled_from(["", "Evicted", "Preempting", "OutOfcpu", "NodeAffinity"])), "message": "words"}
+    return pod
+
+
+DEPLOYMENTS = st.builds(
+    lambda spec, replicas, ready, updated, current, conditions: replace(
+        ROLLED_OUT, spec_replicas=spec, replicas=replicas, ready=ready, updated=updated, current=current, conditions=conditions
+    ),
+    *(st.integers(0, 3) for _ in range(4)),
+    st.booleans(),
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "ReplicaFailure": st.sampled_from(["exceeded quota: small", 'pods "chat-x" is forbidden: no', LONG]).map(
+                lambda words: Condition("True", "FailedCreate", words)
+            ),
+            "Progressing": st.just(Condition("False", "ProgressDeadlineExceeded", "timed out")),
+        },
+    ),
+)
+EVENTS = st.lists(st.sampled_from([READINESS, STARTUP, LIVENESS, KILL_LIVENESS, KILL_STARTUP, MOUNT]), max_size=3)
+
+
+@st.composite
+def worlds(draw: st.DrawFn) -> Observed:
+    """One moment of a Workload's life."""
+    found = {pod["metadata"]["name"]: pod_view(pod) for pod in draw(st.lists(pods(), max_size=4))}
+    return replace(
+        BASE,
+        workload=workload(suspend=draw(st.sampled_from([False, False, True]))),
+        deployment=draw(st.none() | DEPLOYMENTS),
+        pods=tuple(found.values()),
+        wanted=draw(st.sampled_from([None, 0, 1, 3])),
+        refusal=draw(st.sampled_from([None, None, MISSING])),
+        pending=draw(st.sampled_from([None, "a platform change waits"])),
+        conflict=draw(st.sampled_from([None, "kubectl keeps changing /spec/a"])),
+        lost_nodes=draw(st.sampled_from([frozenset(), frozenset({"node-1"})])),
+        heard={pod.uid: heard_of(draw(EVENTS)) for pod in found.values()},
+        failing_since={pod.uid: NOW - timedelta(seconds=draw(st.integers(0, 90))) for pod in found.values() if draw(st.booleans())},
+    )
+
+
+def conditions(outcome: Outcome) -> dict[str, Body]:
+    return {entry["type"]: entry for entry in outcome.status["conditions"]}
+
+
+@given(worlds())
+def test_laws_of_one_moment(observed: Observed) -> None:
+    outcome = observe(observed, {}, NOW)
+    found, state = conditions(outcome), outcome.state
+    suspended = observed.workload.spec.suspend
+    alive = [pod for pod in observed.pods if pod.alive]
+    left = [pod for pod in observed.pods if not pod.finished]
+    assert observe(observed, {}, NOW) == outcome, "deterministic"
+    assert (state in (State.STOPPED, State.STOPPING)) == bool(suspended)
+    if suspended:
+        assert (state is State.STOPPING) == bool(left), "finished pods keep nothing stopping"
+    else:
+        assert (state is State.RUNNING) == any(pod.ready for pod in alive), "running means that requests are answered"
+    if state is State.SUBMITTED:
+        assert not any(pod.node for pod in alive), "with a node it is initializing"
+    if state is State.ERRORED:
+        assert found["Stalled"]["reason"] == found["Ready"]["reason"]
+    if state is State.RUNNING:
+        assert f"{outcome.status['readyReplicas']} of " in outcome.message, "it says how many serve"
+    assert not {"Stalled", "Reconciling"} <= set(found)
+    assert 0 < len(outcome.message) <= 1024
+    assert all(0 < len(entry["message"]) <= 4096 and entry["reason"].isalnum() for entry in found.values())
+    assert ("logTail" in outcome.status) <= (state is State.ERRORED)
+    assert outcome.look_again_seconds is None or outcome.look_again_seconds >= 0
+
+
+@given(worlds())
+def test_said_again_it_is_the_same_until_a_deadline_passes(observed: Observed) -> None:
+    """A look without news writes nothing: not at once, not after a restart of the operator, and not before what it said it waits for."""
+    outcome = observe(observed, {}, NOW)
+    observed = replace(observed, failing_since=outcome.failing_since)
+    again = observe(observed, outcome.status, NOW)
+    assert again.status["conditions"] == outcome.status["conditions"]
+    settled = observe(observed, again.status, NOW)
+    assert settled.status == again.status
+    wait = settled.look_again_seconds
+    later = NOW + timedelta(seconds=30 if wait is None else min(wait, 30) * 0.99)
+    assert observe(observed, settled.status, later).status == settled.status
+
+
+@given(worlds(), worlds())
+def test_one_moment_after_another(first: Observed, then: Observed) -> None:
+    """Whatever was said before: what is ready runs, and what is lasting by itself stays so."""
+    before = observe(first, {}, NOW)
+    fresh, after = observe(then, {}, NOW), observe(then, before.status, NOW + timedelta(seconds=1))
+    assert (after.state is State.RUNNING) == (fresh.state is State.RUNNING)
+    if fresh.state is State.ERRORED:
+        assert after.state is State.ERRORED
+    if after.state is State.ERRORED and fresh.state is not State.ERRORED:
+        assert "Stalled" in conditions(before), "only what was found lasting before is held on to"
