@@ -23,7 +23,7 @@ from roadstead.observed.rollout import StuckSurge, stuck_surge
 from roadstead.observed.scaler import ScalerView, autoscaler_condition
 from roadstead.observed.summary import summary
 from roadstead.observed.views import DeploymentView, PodView
-from roadstead.observed.wording import kept, short
+from roadstead.observed.wording import kept, short, steady
 
 REPLICA_DETAILS = 10
 FEW_RESTARTS = 5
@@ -124,7 +124,9 @@ def observe(observed: Observed, previous: Mapping[str, Any], now: datetime) -> O
         "inPlaceRevision": facts.in_place,
         "replicasDetail": [_detail(pod) for pod in sorted(_left(observed), key=lambda pod: pod.name)[:REPLICA_DETAILS]] or None,
         "logTail": list(facts.cause.log_tail) or None if facts.cause and facts.state is State.ERRORED else None,
-        "conditions": render(_conditions(observed, facts, message, settled=settled), previous.get("conditions") or (), generation, now),
+        "conditions": render(
+            _conditions(observed, facts, message, previous, settled=settled), previous.get("conditions") or (), generation, now
+        ),
     }
     waits = (
         *_patience(observed, failing, now),
@@ -161,7 +163,7 @@ def _facts(observed: Observed, previous: Mapping[str, Any], failing: Mapping[str
     scene = Scene(now, observed.lost_nodes, observed.heard, failing, stalled_before(previous))
     cause = None if rolled_out else find_cause(deployment, observed.pods, scene)
     if cause is not None and cause.reason == "Unschedulable" and observed.gpu_missing is not None:
-        cause = Cause("GpuUnavailable", observed.gpu_missing, False, head=observed.gpu_missing)
+        cause = Cause("GpuUnavailable", observed.gpu_missing, cause.lasting, head=observed.gpu_missing)
     if cause is not None:
         cause = kept(cause, previous, observed.workload.metadata.generation or 0)
     stuck = None if rolled_out else stuck_surge(deployment, observed.pods, now)
@@ -233,7 +235,7 @@ def _running_message(observed: Observed, facts: _Facts) -> str:
     return f"{text}; {observed.conflict}" if observed.conflict else text
 
 
-def _conditions(observed: Observed, facts: _Facts, message: str, *, settled: bool) -> list[Condition]:
+def _conditions(observed: Observed, facts: _Facts, message: str, previous: Mapping[str, Any], *, settled: bool) -> list[Condition]:
     running = facts.state is State.RUNNING
     reason = _reason(observed, facts)
     ready = Condition("Ready", Verdict.TRUE if running else Verdict.FALSE, reason, message)
@@ -247,7 +249,7 @@ def _conditions(observed: Observed, facts: _Facts, message: str, *, settled: boo
     ]
     if (scaler := autoscaler_condition(observed.scaler, settled=settled)) is not None:
         found.append(scaler)
-    if (scheduled := _scheduled(observed.pods)) is not None:
+    if (scheduled := _scheduled(observed, previous)) is not None:
         found.append(scheduled)
     return found
 
@@ -320,15 +322,16 @@ def _version_moves(observed: Observed) -> bool:
     return deployment is None or not deployment.current or deployment.updated < deployment.replicas
 
 
-def _scheduled(pods: tuple[PodView, ...]) -> Condition | None:
-    alive = [pod for pod in pods if pod.alive]
+def _scheduled(observed: Observed, previous: Mapping[str, Any]) -> Condition | None:
+    alive = [pod for pod in observed.pods if pod.alive]
     if not alive:
         return None
     homeless = next((pod for pod in alive if pod.node is None), None)
     if homeless is None:
         return Condition("Scheduled", Verdict.TRUE, "Scheduled", "All pods have a node")
     if homeless.unschedulable:
-        return Condition("Scheduled", Verdict.FALSE, "Unschedulable", short(homeless.unschedulable))
+        words = steady(short(homeless.unschedulable), previous, "Scheduled")
+        return Condition("Scheduled", Verdict.FALSE, "Unschedulable", words)
     return Condition("Scheduled", Verdict.FALSE, "Pending", "Waiting for the scheduler to place the pods")
 
 

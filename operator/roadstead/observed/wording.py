@@ -58,10 +58,14 @@ def configuration_words(text: str) -> str:
 
 def kept(cause: Cause, previous: Mapping[str, Any], generation: int) -> Cause:
     """The cause in the words last written, log tail included, if nothing but numbers in its details changed since."""
-    conditions = {entry["type"]: entry for entry in previous.get("conditions") or ()}
-    before = conditions.get("Progressing", {})
-    words: str = before.get("message", "")
-    same = before.get("reason") in (cause.reason, "RollingOut") and previous.get("observedGeneration") == generation
-    if not same or not words.startswith(cause.head) or NUMBER.sub("#", words) != NUMBER.sub("#", cause.message):
+    words = steady(cause.message, previous, "Progressing")
+    if previous.get("observedGeneration") != generation or not words.startswith(cause.head):
         return cause
-    return replace(cause, message=words, log_tail=tuple(previous.get("logTail") or cause.log_tail))
+    tail = previous.get("logTail") if words != cause.message else None
+    return replace(cause, message=words, log_tail=tuple(tail or cause.log_tail))
+
+
+def steady(words: str, previous: Mapping[str, Any], kind: str) -> str:
+    """The words of that condition as last written, if only numbers differ."""
+    before = next((str(entry["message"]) for entry in previous.get("conditions") or () if entry["type"] == kind), "")
+    return before if NUMBER.sub("#", before) == NUMBER.sub("#", words) else words

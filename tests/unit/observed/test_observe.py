@@ -300,3 +300,14 @@ def test_a_single_crash_after_long_service_is_not_a_crash_loop() -> None:
     short = CRASH | {"startedAt": "2026-11-25T12:00:00Z", "finishedAt": "2026-11-25T12:00:09Z"}
     states = [seen(with_pods(raw_pod(state=BACK_OFF, last=last, restarts=7), deployment=STARTING)).state for last in (long, short)]
     assert states == [State.INITIALIZING, State.ERRORED]
+
+
+def test_a_scheduler_that_counts_again_makes_no_news() -> None:
+    """Nodes come and go while a pod waits: the same reasons with other numbers are no change that a person could use."""
+    looks: list[Outcome] = []
+    for nodes in (3, 4, 5, 4):
+        waits = raw_pod(unschedulable=f"0/{nodes} nodes are available: {nodes} Insufficient cpu.")
+        looks.append(seen(with_pods(waits, deployment=STARTING), looks[-1].status if looks else None))
+    assert told(looks) == 0
+    other = with_pods(raw_pod(unschedulable="0/3 nodes are available: 3 Insufficient memory."), deployment=STARTING)
+    assert "memory" in seen(other, looks[-1].status).message
