@@ -148,7 +148,8 @@ class Node:
             "serializeImagePulls": False,
             "maxPods": 250,
             "registryPullQPS": 0,
-            "eventRecordQPS": 0,
+            "eventRecordQPS": 500,  # 0 would be the client's own default, 5: Events then come a minute late when many pods start
+            "eventBurst": 1000,
             "nodeStatusUpdateFrequency": "2s",  # GPUs in the capacity become allocatable at the next one
             "shutdownGracePeriod": "0s",
         }

@@ -513,7 +513,7 @@ REST: tuple[Case, ...] = (
         lambda world, namespace: world.apply(
             namespace, workload(server(world), template={"nodeSelector": {"roadstead-tests-disk": namespace}})
         ),
-        passing("submitted", "Unschedulable", "node selector", "spec.template.nodeSelector"),
+        passing("submitted", "Unschedulable", "affinity/selector", "spec.template.nodeSelector"),
         UNSCHEDULABLE,
         label_node,
     ),
@@ -521,7 +521,7 @@ REST: tuple[Case, ...] = (
         "14b",
         "taint",
         apply(lambda world: [workload(server(world), template={"nodeSelector": {"roadstead-tests-pool": "special"}})]),
-        passing("submitted", "Unschedulable", "untolerated taint", "spec.template.tolerations"),
+        passing("submitted", "Unschedulable", "untolerated taint", "tolerations"),
         UNSCHEDULABLE,
         CURE,
         remark="the tainted node is an object without a kubelet",
