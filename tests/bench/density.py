@@ -113,12 +113,11 @@ async def run(cluster: ControlCluster, count: int, idle_seconds: float) -> Repor
         process = operator.__enter__()
         restart = time.monotonic() - began
         await rested(cluster)
-        restart_writes, restart_mib = written(requests(cluster, mark)), memory_mib(process.pid, "VmRSS")
+        again, restart_mib = requests(cluster, mark), memory_mib(process.pid, "VmRSS")
         mark, cpu = audit_bytes(cluster), cpu_seconds(process.pid)
         await asyncio.sleep(idle_seconds)
         idle, idle_cpu = requests(cluster, mark), cpu_seconds(process.pid) - cpu
-        idle_writes = written(idle)
-        show(f"restart: ready after {restart:.1f} s, {restart_writes} writes; idle: {dict(idle)}")
+        show(f"restart: ready after {restart:.1f} s; {dict(again)}; at rest: {dict(idle)}")
 
         calm, flapping = await flapped(client, count)
         operator.__exit__(None, None, None)
@@ -133,9 +132,9 @@ async def run(cluster: ControlCluster, count: int, idle_seconds: float) -> Repor
         cpu_ms=1000 * spent / count,
         peak_mib=peak,
         restart_seconds=restart,
-        restart_writes=restart_writes,
+        restart_writes=written(again),
         restart_mib=restart_mib,
-        idle_writes=idle_writes,
+        idle_writes=written(idle),
         idle_cpu_ms_per_second=1000 * idle_cpu / idle_seconds,
         calm_p99_ms=1000 * share(calm, 0.99),
         flapping_p99_ms=1000 * share(flapping, 0.99),
@@ -207,7 +206,7 @@ async def flapped(client: ApiClient, count: int) -> tuple[list[float], list[floa
 
     async def flap() -> None:
         for turn in range(1_000_000):
-            spec = {"spec": {"runtime": cpu_autoscaling(high=5 + turn % 2)}}
+            spec = {"spec": {"runtime": cpu_autoscaling(high=6 + turn % 2)}}
             await client.merge_patch(WORKLOADS, "ours", "w00000", spec)
             await asyncio.sleep(1 / FLAPS_PER_SECOND)
 
