@@ -56,7 +56,11 @@ class WorkQueue(Generic[K]):
         return self._open
 
     def open(self) -> None:
-        """Start handing out keys."""
+        """Start handing out keys. Only from now on do they wait for a worker: before, none would have come, however many there are."""
+        if not self._open:
+            now = asyncio.get_running_loop().time()
+            for keys in (self._normal, self._low):
+                keys.update(dict.fromkeys(keys, now))
         self._open = True
         for _ in range(min(self.depth, len(self._waiters))):
             self._wake()

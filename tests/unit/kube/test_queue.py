@@ -93,6 +93,22 @@ async def test_nothing_leaves_a_closed_queue_and_nothing_is_lost() -> None:
     await idle(queue)
 
 
+async def test_a_key_waits_only_since_the_queue_was_opened() -> None:
+    """Or a standby of many hours would tell its liveness probe, on taking over, that its workers hang."""
+    waits: list[float] = []
+    queue = WorkQueue[str](waited=waits.append)
+    queue.add("a")
+    queue.add("b", low=True)
+    await asyncio.sleep(3600)
+    queue.open()
+    assert queue.oldest_age_seconds < 1
+    await asyncio.sleep(5)
+    queue.open()
+    assert queue.oldest_age_seconds == pytest.approx(5, abs=0.5)
+    assert await drain(queue) == ["a", "b"]
+    assert waits == pytest.approx([5, 5], abs=0.5)
+
+
 async def test_a_waiter_cancelled_at_the_moment_it_is_woken_passes_the_key_on() -> None:
     queue = opened()
     first, second = (asyncio.create_task(queue.get()) for _ in range(2))
