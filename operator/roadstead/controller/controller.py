@@ -165,6 +165,13 @@ class Controller:
                 if stored is not None and stored.uid == uid:
                     log.info("%s was deleted while the watch was away", key)
                     self.objects.forget(key)
+        if not self.queue.is_open:
+            await self._let_go()
+
+    async def _let_go(self) -> None:
+        """Look at what is gone, which writes nothing. A standby's workers take no keys, so those of all that ever was would gather."""
+        for key in self.queue.take(lambda key: self.objects.get(key) is None):
+            await self._reconcile(key)
 
     def _declared(self, key: Key) -> None:
         """What users declared has changed, or what it refers to. A Platform is taken in at once, also while another replica leads."""

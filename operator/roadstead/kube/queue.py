@@ -69,6 +69,14 @@ class WorkQueue(Generic[K]):
         """Hand out nothing more; what is added is kept, what is being worked on goes on."""
         self._open = False
 
+    def take(self, which: Callable[[K], bool]) -> list[K]:
+        """Take such keys out, of which no worker shall hear; those with a timer or being worked on stay."""
+        taken = [key for keys in (self._normal, self._low) for key in keys if which(key)]
+        for key in taken:
+            self._normal.pop(key, None)
+            self._low.pop(key, None)
+        return taken
+
     def add(self, key: K, *, low: bool = False) -> None:
         """Have ``key`` looked at; after the present look, if there is one. ``low`` waits until nothing else does."""
         if key in self._busy:

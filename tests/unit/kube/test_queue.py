@@ -109,6 +109,16 @@ async def test_a_key_waits_only_since_the_queue_was_opened() -> None:
     assert waits == pytest.approx([5, 5], abs=0.5)
 
 
+async def test_keys_are_taken_out_of_a_closed_queue() -> None:
+    queue = WorkQueue[str]()
+    queue.add("a")
+    queue.add("b", low=True)
+    queue.add("c")
+    assert queue.take(lambda key: key in "ab") == ["a", "b"]
+    queue.open()
+    assert await drain(queue) == ["c"]
+
+
 async def test_a_waiter_cancelled_at_the_moment_it_is_woken_passes_the_key_on() -> None:
     queue = opened()
     first, second = (asyncio.create_task(queue.get()) for _ in range(2))

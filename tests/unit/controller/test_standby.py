@@ -1,0 +1,28 @@
+"""A standby that sees objects come and go for a long time."""
+
+from __future__ import annotations
+
+from roadstead.controller.controller import Controller
+from roadstead.controller.kinds import Key, Kind
+from roadstead.desired import ChildKind
+from roadstead.kube.client import ApiClient
+from roadstead.kube.config import ClusterConfig
+from roadstead.kube.events import Recorder
+from tests.build import raw_workload
+from tests.unit.kube.fake import ScriptedApi, answer
+
+
+async def test_a_standby_keeps_nothing_of_what_is_gone() -> None:
+    async with ScriptedApi() as api, ApiClient(ClusterConfig(api.url), user_agent="test") as client:
+        controller = Controller(client, Recorder(client, controller="test", instance="test"))
+        for number in range(100):
+            controller.objects.saw(Kind.WORKLOAD, raw_workload(f"chat-{number}"))
+            controller._workloads.child_gone(Key(Kind.WORKLOAD, "team", f"chat-{number}"), ChildKind.SERVICE, "uid")
+        for number in range(1, 100):
+            controller.objects.saw(Kind.WORKLOAD, raw_workload(f"chat-{number}"), deleted=True)
+        kept = raw_workload("chat-0")
+        empty = {"metadata": {"resourceVersion": "9"}, "items": []}
+        api.will(answer(empty), answer({**empty, "items": [kept]}), answer(empty), answer(empty))
+        await controller.sweep()
+        assert controller._workloads._doubted == {Key(Kind.WORKLOAD, "team", "chat-0")}
+        assert controller.queue.take(lambda _: True) == [Key(Kind.WORKLOAD, "team", "chat-0")]
