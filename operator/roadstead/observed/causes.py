@@ -18,6 +18,8 @@ IMAGE_REASONS = frozenset({"InvalidImageName", "ImageNotFound", "ImagePullDenied
 CRASH_REASONS = frozenset({"StartError", "Crashed", "OOMKilled", "StartupProbeFailed", "LivenessProbeFailed"})
 FAMILIES = (IMAGE_REASONS, CRASH_REASONS)
 DISRUPTIONS = frozenset({"Evicted", "Preempted", "NodeLost", "PodRejected"})
+PATIENT = frozenset({"QuotaExceeded", "Unschedulable", *DISRUPTIONS})
+"""Lasting at no deadline while no pod serves: room and quota may come at any time. Beside a serving pod the rollout has failed then."""
 CHECKS: tuple[Callable[[PodView, Scene], Cause | None], ...] = (
     containers.image,
     containers.configuration,
@@ -48,7 +50,8 @@ def find_cause(deployment: DeploymentView | None, pods: Iterable[PodView], scene
     if deployment is not None and (refused := _refused(deployment)):
         found.append(refused)
     if deployment is not None and (late := _deadline(deployment)) and not any(cause.lasting for cause in found):
-        found = [replace(cause, lasting=True) for cause in found] or [late]
+        serving = any(pod.alive and pod.ready for pod in known)
+        found = [replace(cause, lasting=serving or cause.reason not in PATIENT) for cause in found] or [late]
     best = min(found, key=_telling, default=None)
     homeless = next((cause for cause in found if cause.reason == "Unschedulable"), None)
     if best is not None and best.reason in DISRUPTIONS and homeless is not None:

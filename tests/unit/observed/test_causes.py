@@ -112,6 +112,27 @@ def test_the_deadline_makes_a_passing_cause_last() -> None:
     assert (cause.reason, cause.lasting) == ("NotReady", True)
 
 
+ROOM = raw_pod("chat-2", unschedulable="0/1 nodes are available: 1 Insufficient cpu.")
+
+
+@pytest.mark.parametrize(("pods", "lasting"), [([ROOM], False), ([ROOM, raw_pod(ready=True)], True)])
+def test_want_of_room_fails_a_rollout_but_not_a_workload(pods: list[dict[str, Any]], lasting: bool) -> None:
+    late = deployment(Progressing=Condition("False", "ProgressDeadlineExceeded", "timed out"))
+    cause = find_cause(late, [pod_view(pod) for pod in pods], SCENE)
+    assert cause is not None
+    assert (cause.reason, cause.lasting) == ("Unschedulable", lasting)
+
+
+def test_a_quota_is_waited_for_beyond_the_deadline() -> None:
+    late = deployment(
+        Progressing=Condition("False", "ProgressDeadlineExceeded", "timed out"),
+        ReplicaFailure=Condition("True", "FailedCreate", 'pods "x" is forbidden: exceeded quota: small'),
+    )
+    cause = find_cause(late, [], SCENE)
+    assert cause is not None
+    assert (cause.reason, cause.lasting) == ("QuotaExceeded", False)
+
+
 def disrupted(reason: str, message: str, **pod: Any) -> dict[str, Any]:
     raw = raw_pod("chat-0", **pod)
     raw["status"]["conditions"].append({"type": "DisruptionTarget", "status": "True", "reason": reason, "message": message})
