@@ -53,3 +53,40 @@ def test_a_probes_answer_is_asked_for_once(cluster: ControlCluster, namespace: s
     assert (seen["state"], condition(seen, "Ready")["reason"]) == ("initializing", "NotReady")
     quiet(cluster)
     assert asked(cluster, before, namespace) == 1
+
+
+def test_a_lost_node_is_named(cluster: ControlCluster, namespace: str) -> None:
+    """A node without any kubelet: its word and its pod's are ours to say, as the node lifecycle controller would."""
+    node = f"gone-{namespace}"
+    offer = {"cpu": "4", "memory": "8Gi", "pods": "10"}
+    body = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": node, "labels": {"kubernetes.io/hostname": node}}}
+    cluster.kubectl("create", "-f", "-", input=json.dumps(body | {"status": {"allocatable": offer, "capacity": offer}}))
+    try:
+        turn(cluster, "node", node, "True")
+        template = {"nodeSelector": {"kubernetes.io/hostname": node}}
+        apply(cluster, here(namespace, raw_artifact()), here(namespace, raw_workload(template=template)))
+        wait_state(cluster, namespace, "initializing")
+        pod = json.loads(cluster.kubectl("get", "pods", "-n", namespace, "-o", "json"))["items"][0]["metadata"]["name"]
+        turn(cluster, "pod", pod, "True", "-n", namespace)
+        wait_state(cluster, namespace, "running")
+        turn(cluster, "node", node, "Unknown")
+        turn(cluster, "pod", pod, "False", "-n", namespace)
+        seen = wait_for(lambda: (found := status(cluster, namespace)) and "is lost" in found["message"] and found, "the lost node")
+        assert (seen["state"], condition(seen, "Ready")["reason"]) == ("initializing", "NodeLost")
+        assert node in seen["message"]
+        turn(cluster, "node", node, "True")
+        turn(cluster, "pod", pod, "True", "-n", namespace)
+        assert "lost" not in wait_state(cluster, namespace, "running")["message"]
+    finally:
+        cluster.kubectl("delete", "node", node, "--wait=false")
+
+
+def turn(cluster: ControlCluster, kind: str, name: str, verdict: str, *flags: str) -> None:
+    """Set the condition Ready, and with it, as long as the kubelet has a say, the container's."""
+    change: dict[str, Any] = {"conditions": [{"type": "Ready", "status": verdict, "reason": "NodeStatusUnknown"}]}
+    if kind == "pod" and verdict == "True":
+        container = {"name": "main", "image": "x", "imageID": "", "ready": True, "started": True, "restartCount": 0}
+        container["state"] = {"running": {"startedAt": "2026-11-25T12:00:00Z"}}
+        change |= {"phase": "Running", "containerStatuses": [container]}
+    patch = json.dumps({"status": change})
+    cluster.kubectl("patch", kind, name, *flags, "--subresource=status", "--type=strategic", "-p", patch)
