@@ -104,8 +104,8 @@ def unready(pod: PodView, scene: Scene) -> Cause | None:
             answer = probe_answer(container, probe, scene.heard.get(pod.uid, ()))
             if answer is None:
                 return Cause("NotReady", f"{where}: running, its {probe} probe has not passed yet", False, head=where)
-            sentence = f"{where}: running, but its {probe} probe fails: {short(answer)}; check the probe's path and port"
-            return Cause("NotReady", sentence, False, head=where)
+            got = f"its {probe} probe has not passed yet: {short(answer)}"  # which is what a long start looks like, too
+            return Cause("NotReady", f"{where}: running, {got}; if it never does, correct its path and port", False, head=where)
     return None
 
 

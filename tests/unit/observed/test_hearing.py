@@ -50,8 +50,8 @@ MOUNT = event("FailedMount", 'MountVolume.SetUp failed for volume "conf" : confi
 @pytest.mark.parametrize(
     ("pod", "events", "reason", "lasting", "says"),
     [
-        pytest.param(running(), [READINESS], "NotReady", False, "probe fails: HTTP probe failed with statuscode: 503", id="ready"),
-        pytest.param(running(started=False), [STARTUP], "NotReady", False, "startup probe fails: Get", id="startup"),
+        pytest.param(running(), [READINESS], "NotReady", False, "not passed yet: HTTP probe failed with statuscode: 503", id="ready"),
+        pytest.param(running(started=False), [STARTUP], "NotReady", False, "startup probe has not passed yet: Get", id="startup"),
         pytest.param(running(), [], "NotReady", False, "has not passed yet", id="nothing heard"),
         pytest.param(running(), [STARTUP], "NotReady", False, "yet", id="of another probe"),
         pytest.param(
