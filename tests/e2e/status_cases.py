@@ -26,7 +26,6 @@ from tests.support.causes import (
     declared,
     event,
     has_condition,
-    json_patch,
     well,
 )
 from tests.support.timeline import Entry
@@ -211,10 +210,11 @@ def make_claim(world: World, namespace: str) -> None:
 def fight(world: World, namespace: str) -> None:
     """Somebody sets a field of ours again and again, until told to stop."""
     stop = world.fights[namespace] = threading.Event()
+    patch = ("--type=merge", f"--field-manager={OTHER}", "-p", '{"spec": {"revisionHistoryLimit": 7}}')
 
     def run() -> None:
         while not stop.wait(0.5):
-            json_patch(world, namespace, "deployments.apps", "chat", {"spec": {"revisionHistoryLimit": 7}}, OTHER)
+            world.cluster.kubectl("patch", "deployments.apps", "chat", "-n", namespace, *patch, check=False)
 
     threading.Thread(target=run, daemon=True).start()
 
@@ -438,7 +438,7 @@ REST: tuple[Case, ...] = (
         "liveness probe kills",
         changed(entrypoint=running(PICKY), livenessProbe=probing("/alive")),
         lasting("LivenessProbeFailed", "503", "path"),
-        event("Unhealthy", "Liveness"),
+        event("Killing", "liveness"),
         changed(entrypoint=running(PICKY), livenessProbe=probing("/ok")),
     ),
     Case(

@@ -1,6 +1,6 @@
 """Every cause of trouble, produced with real pods: the status names it, everybody's tools agree, and it heals with the cure.
 
-All cases start at once in namespaces of their own, so that the kubelet's back-offs run side by side. `make test` plays a sample of them;
+All cases run in namespaces of their own and side by side, as the kubelet's back-offs may. `make test` plays a sample of them;
 `make test-long` plays all, and writes what it measured into docs/status.md.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import queue
 import re
+import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
@@ -29,6 +30,8 @@ from tests.support.timeline import timeline
 CASES = (*SAMPLE, *REST, LAST)
 WRITES_AT_MOST = 25
 """Status writes of one case from cause to cure; each is a change that a user sees."""
+PAUSE_SECONDS = 3
+"""Between the starts of two cases, when all are played: else they would measure how two cores take fifty first pods."""
 PAGE = Path(__file__).parents[2] / "docs" / "status.md"
 MARKED = re.compile(r"(?<=<!-- measured by tests/e2e/test_status.py -->\n).*(?=<!-- end -->)", re.DOTALL)
 Rows = dict[str, Row | BaseException]
@@ -55,6 +58,8 @@ def world() -> Iterator[World]:
         made = World(cluster, image, login, dark, watched, scaler, stack)
         made.apply("default", *cluster_objects())
         yield made
+        for stop in made.fights.values():
+            stop.set()
 
 
 @pytest.fixture(scope="module")
@@ -63,15 +68,16 @@ def rows(world: World, request: pytest.FixtureRequest) -> Rows:
     chosen = [case for item in request.session.items if (case := _case(item)) is not None]
     played: dict[str, Future[Row]] = {}
 
-    def run(case: Case, others: list[Future[Row]]) -> Row:
+    def run(case: Case, others: list[Future[Row]], delay_seconds: float) -> Row:
+        time.sleep(delay_seconds)
         for other in others:
             other.exception()
         return play(case, world)
 
     with ThreadPoolExecutor(max_workers=len(chosen)) as pool:
-        for case in chosen:
+        for number, case in enumerate(sorted(chosen, key=lambda case: -case.seconds)):
             others = list(played.values()) if case is LAST else [played[case.after]] if case.after in played else []
-            played[case.number] = pool.submit(run, case, others)
+            played[case.number] = pool.submit(run, case, others, number * PAUSE_SECONDS if LONG else 0)
         while not all(future.done() for future in played.values()):
             try:
                 call = world.calls.get(timeout=0.5)

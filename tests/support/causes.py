@@ -6,7 +6,6 @@ a namespace of its own, all side by side.
 
 from __future__ import annotations
 
-import json
 import queue
 import re
 import time
@@ -64,6 +63,7 @@ class World:
     stack: ExitStack
     calls: queue.SimpleQueue[Callable[[], None]] = field(default_factory=queue.SimpleQueue)
     fights: dict[str, Event] = field(default_factory=dict)
+    """By namespace; a fight ends when its event is set."""
 
     def apply(self, namespace: str, *bodies: Body) -> None:
         """`kubectl apply --server-side` into that namespace; what isn't namespaced stays so."""
@@ -274,8 +274,3 @@ def table(rows: list[Row], failures: dict[str, str]) -> str:
         lines.append(f"| {case.number} | {cause} | `{row.state}` | `{row.reason}` | {message} | {times} | {row.writes} |")
     lines.extend(f"| {number} | {cause} | - | - | not as it should be in this run | - | - | - | - |" for number, cause in failures.items())
     return "\n".join(lines)
-
-
-def json_patch(world: World, namespace: str, kind: str, name: str, body: Body, manager: str = "kubectl-patch") -> None:
-    """A merge patch under the name of a field manager."""
-    world.cluster.kubectl("patch", kind, name, "-n", namespace, "--type=merge", f"--field-manager={manager}", "-p", json.dumps(body))
