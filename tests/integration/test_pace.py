@@ -15,9 +15,9 @@ import pytest
 
 from hack.cluster.control import ControlCluster
 from tests.build import raw_artifact, raw_workload
-from tests.clusters import apply, running_operator, wait_for
+from tests.clusters import apply, get, running_operator, wait_for
 from tests.support.sampler import PAUSE_SECONDS, Reader
-from tests.world import condition, here, quiet
+from tests.world import condition, here, quiet, wait_state
 
 pytestmark = pytest.mark.timeout(300)
 COUNT, AT_ONCE, USER = 30, 4, 4343
@@ -102,3 +102,39 @@ def test_no_more_than_so_many_roll_at_once(cluster: ControlCluster, operator_kub
             wait_for(lambda: set(cluster.kubectl(*said).split()) == {"True"}, "nothing to wait any more")
     assert 2 <= max(seen.rolling) <= AT_ONCE
     assert any("waits for its turn: it rolls 4 Workloads at once" in message for message in seen.messages), seen.messages
+
+
+def test_a_rollout_that_cannot_begin_keeps_no_turn(
+    cluster: ControlCluster, operator_kubeconfig: Path, namespace: str, settings: None
+) -> None:
+    """One tenant's quota of ReplicaSets is used up; another's Workload rolls all the same."""
+    full = f"{namespace}-full"
+
+    def user(uid: int) -> None:
+        spec = {"pods": {"runAsUser": uid, "rollout": "Immediate", "rolloutsAtOnce": 1}}
+        cluster.kubectl("patch", "rsp", "default", "--type=merge", "-p", json.dumps({"spec": spec}))
+
+    def rolled(uid: int) -> bool:
+        body = get(cluster, "deployment.apps", "chat", namespace)
+        return body is not None and body["spec"]["template"]["spec"]["securityContext"]["runAsUser"] == uid and not rolling(body)
+
+    def refused() -> bool:
+        body = get(cluster, "deployment.apps", "chat", full) or {}
+        return condition(body.get("status") or {}, "Progressing").get("reason") == "ReplicaSetCreateError"
+
+    cluster.kubectl("create", "namespace", full)
+    try:
+        with running_operator(cluster, operator_kubeconfig):
+            for each in (full, namespace):
+                apply(cluster, here(each, raw_artifact(status="registered")), here(each, raw_workload()))
+                wait_state(cluster, each, "running")
+            cluster.kubectl("create", "quota", "few", "-n", full, "--hard=count/replicasets.apps=1")
+            used = ("get", "quota", "few", "-n", full, "-o", "jsonpath={.status.used}")
+            wait_for(lambda: '"1"' in cluster.kubectl(*used), "the quota to be reckoned", 60)
+            user(USER)
+            wait_for(refused, "the refusal", 60)
+            user(USER + 1)
+            wait_for(lambda: rolled(USER + 1), "the other to have its turn", 60)
+            assert refused()
+    finally:
+        cluster.kubectl("delete", "namespace", full, "--wait=false")

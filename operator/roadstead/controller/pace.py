@@ -22,6 +22,9 @@ Name = tuple[str, str]
 """Namespace and name of a Workload."""
 OVER = frozenset({"NewReplicaSetAvailable", "ProgressDeadlineExceeded"})
 """Reasons of an apps/v1 Deployment's condition Progressing when its rollout has ended, well or badly."""
+NOT_BEGUN = "ReplicaSetCreateError"
+"""The reason when a quota or an admission policy refuses the new ReplicaSet. No pod rolls, and no progress deadline ever ends it, since
+the deployment controller gets no further (pkg/controller/deployment/sync.go in Kubernetes): were it a turn, it would be kept for ever."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,4 +92,6 @@ class Pace:
 def under_way(live: DeploymentView) -> bool:
     """Whether a Deployment's rollout has begun and not ended."""
     progressing = live.conditions.get("Progressing")
+    if progressing is not None and progressing.reason == NOT_BEGUN:
+        return False
     return not live.current or progressing is None or progressing.reason not in OVER

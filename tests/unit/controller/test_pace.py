@@ -15,6 +15,7 @@ RESTING = DeploymentView(
 )
 ROLLING = replace(RESTING, digest="d2", conditions={"Progressing": Condition("True", "ReplicaSetUpdated", "")})
 ROLLED = replace(RESTING, digest="d2")
+REFUSED = replace(ROLLING, current=False, conditions={"Progressing": Condition("False", "ReplicaSetCreateError", "exceeded quota")})
 STUCK = replace(ROLLING, conditions={"Progressing": Condition("False", "ProgressDeadlineExceeded", "")})
 
 
@@ -54,7 +55,14 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
 
 @pytest.mark.parametrize(
     ("live", "expected"),
-    [(RESTING, False), (ROLLING, True), (STUCK, False), (replace(RESTING, current=False), True), (replace(RESTING, conditions={}), True)],
+    [
+        (RESTING, False),
+        (ROLLING, True),
+        (STUCK, False),
+        (REFUSED, False),
+        (replace(RESTING, current=False), True),
+        (replace(RESTING, conditions={}), True),
+    ],
 )
 def test_the_deployments_condition_says_what_is_under_way(live: DeploymentView, expected: bool) -> None:
     assert under_way(live) is expected
