@@ -62,9 +62,10 @@ class PlatformKeeper:
             return None
 
     def look(self) -> None:
-        """Take in the present object. A deleted Platform leaves the last good settings in force."""
+        """Take in the present object. A deleted Platform leaves the last good settings in force; what was wrong with it is over."""
         stored = self._objects.get(KEY)
         if stored is None:
+            self._problems = []
             return
         try:
             spec = PlatformSpec.model_validate(stored.body().get("spec") or {})
