@@ -34,8 +34,10 @@ async def run_workers(
     crew = _Crew(queue, reconcile)
     tasks = {asyncio.create_task(crew.work(), name=f"worker-{number}") for number in range(count)}
     try:
-        finished, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+        finished, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         for task in finished:
+            if task.cancelled():  # a cancelled task is no failure to a task group: it would go on without workers
+                raise RuntimeError(f"{task.get_name()} was cancelled by somebody else")
             task.result()
     finally:
         crew.stopping = True

@@ -231,6 +231,18 @@ async def test_cancelled_workers_finish_what_they_hold_and_take_nothing_more() -
     assert now() - began == pytest.approx(3.5, abs=0.4)
 
 
+async def test_a_worker_that_is_cancelled_by_what_it_awaits_is_not_lost_silently() -> None:
+    """A shared task that somebody cancelled (a name being resolved, say) cancels who awaits it."""
+    queue = opened()
+    queue.add("a")
+
+    async def reconcile(_: str) -> None:
+        raise asyncio.CancelledError
+
+    with pytest.raises(RuntimeError, match=r"worker-\d was cancelled"):
+        await asyncio.wait_for(run_workers(queue, reconcile, 3), 60)
+
+
 async def test_no_key_is_looked_at_twice_at_once_under_load() -> None:
     queue = opened()
     at_work: set[str] = set()
