@@ -41,7 +41,7 @@ def declare(cluster: ControlCluster, namespace: str, body: Body, *flags: str) ->
 def set_images(cluster: ControlCluster, probe: str, **lists: list[str] | None) -> None:
     """Change Platform's lists and wait until they are in force: until the image ``probe`` is refused."""
     cluster.kubectl("patch", "rsp", "default", "--type=merge", "-p", json.dumps({"spec": {"images": lists}}))
-    wait_for(lambda: declare(cluster, "default", artifact(probe), "--dry-run=server"), f"{probe} to be refused", 10)
+    wait_for(lambda: declare(cluster, "default", artifact(probe), "--dry-run=server"), f"{probe} to be refused")
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def images(cluster: ControlCluster) -> Iterator[None]:
     """Takes the lists away after a test that sets them, and waits until that is in force."""
     yield
     cluster.kubectl("patch", "rsp", "default", "--type=merge", "-p", '{"spec":{"images":null}}')
-    wait_for(lambda: declare(cluster, "default", artifact("any.test/image:1"), "--dry-run=server") is None, "no lists", 10)
+    wait_for(lambda: declare(cluster, "default", artifact("any.test/image:1"), "--dry-run=server") is None, "no lists")
 
 
 @pytest.fixture
@@ -166,11 +166,11 @@ class TestImages:
         before = json.loads(cluster.kubectl("get", "rsp", "default", "-o", "json"))
         cluster.kubectl("delete", "rsp", "default")
         try:
-            wait_for(lambda: declare(cluster, namespace, artifact("other.test/llm:1")) is None, "no Platform", 10)
+            wait_for(lambda: declare(cluster, namespace, artifact("other.test/llm:1")) is None, "no Platform")
         finally:
             body = {key: before[key] for key in ("apiVersion", "kind", "spec")} | {"metadata": {"name": "default"}}
             cluster.kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", input=yaml.safe_dump(body))
-        wait_for(lambda: declare(cluster, namespace, artifact("other.test/llm:1", "second")), "the lists again", 10)
+        wait_for(lambda: declare(cluster, namespace, artifact("other.test/llm:1", "second")), "the lists again")
 
 
 class TestDeletion:

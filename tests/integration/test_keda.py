@@ -147,7 +147,7 @@ class TestWithKeda:
                 world.cluster.kubectl("apply", "--server-side", "--warnings-as-errors", "-f", "-", input=text)
                 return True
 
-            wait_for(lambda: _now_or_later(admitted), f"{kind} to be admitted", 5)  # the webhooks' caches lag
+            wait_for(lambda: _now_or_later(admitted), f"{kind} to be admitted")  # the webhooks' caches lag
         world.cluster.kubectl("delete", "scaledobjects.keda.sh", "chat", "-n", namespace)
 
     def test_the_webhooks_are_there(self, world: World, namespace: str) -> None:

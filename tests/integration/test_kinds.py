@@ -230,7 +230,7 @@ def test_an_operator_restart_changes_nothing(
 def test_says_at_once_that_no_node_offers_the_gpu_type(cluster: ControlCluster, namespace: str) -> None:
     container = raw_container(resourceRequest={"cpu": 1, "memory": "1Gi", "gpu": 1, "gpuType": "l4"})
     apply(cluster, here(namespace, raw_artifact(containers=[container])), here(namespace, raw_workload()))
-    seen = wait_for(lambda: "No node offers" in (s := status(cluster, namespace)).get("message", "") and s, "the sentence", 10)
+    seen = wait_for(lambda: "No node offers" in (s := status(cluster, namespace)).get("message", "") and s, "the sentence")
     assert seen["state"] == "submitted"
     assert "GPUs in this cluster: NVIDIA-H100-80GB-HBM3" in seen["message"]
     assert len(pod_uids(cluster, namespace).split()) == 1
@@ -239,7 +239,7 @@ def test_says_at_once_that_no_node_offers_the_gpu_type(cluster: ControlCluster, 
 def test_an_unknown_gpu_type_is_refused_at_once(cluster: ControlCluster, namespace: str) -> None:
     container = raw_container(resourceRequest={"cpu": 1, "memory": "1Gi", "gpu": 1, "gpuType": "tpu"})
     apply(cluster, here(namespace, raw_artifact(containers=[container])), here(namespace, raw_workload()))
-    seen = wait_state(cluster, namespace, "errored", seconds=10)
+    seen = wait_state(cluster, namespace, "errored")
     assert condition(seen, "Stalled")["reason"] == "UnknownGpuType"
     assert get(cluster, "deployment.apps", "chat", namespace) is None
 

@@ -368,8 +368,8 @@ async def test_leadership_is_handed_over(client: ApiClient, namespace: str) -> N
             identity=name,
             on_started=lambda: history.append(f"{name} started"),
             on_stopped=lambda: history.append(f"{name} stopped"),
-            lease_seconds=3,
-            renew_deadline_seconds=2,
+            lease_seconds=10,
+            renew_deadline_seconds=8,
             retry_seconds=0.2,
         )
 
@@ -377,12 +377,12 @@ async def test_leadership_is_handed_over(client: ApiClient, namespace: str) -> N
     first = asyncio.create_task(a.run())
     await until(lambda: a.leading)
     second = asyncio.create_task(b.run())
-    await asyncio.sleep(4)
+    await asyncio.sleep(11)
     assert (a.leading, b.leading) == (True, False)
     with pytest.raises(Fenced):
         b.fence()
     first.cancel()
-    await until(lambda: b.leading, 2)
+    await until(lambda: b.leading, 8)
     lease = await client.get(LEASES, namespace, "lock")
     assert lease["spec"]["holderIdentity"] == b.identity
     assert lease["spec"]["leaseTransitions"] == 1

@@ -185,9 +185,10 @@ def test_converges_when_killed_at_any_moment(cluster: ControlCluster, operator_k
     names = [f"chat-{number}" for number in range(5)]
     for number, name in enumerate(names):
         with running_operator(cluster, operator_kubeconfig, ready=number % 2 == 0) as process:
+            begun = audit_position(cluster)
             apply(cluster, here(namespace, raw_workload(name, runtime={"replicaCount": 2})))
             if number % 2:
-                wait_for(lambda: audit_position(cluster), "time to pass", 1)
+                wait_for(lambda begun=begun: writes(cluster, begun, namespace), "a first write", 60, pause=0.01)
             process.send_signal(signal.SIGKILL)
             process.wait()
     with running_operator(cluster, operator_kubeconfig):
