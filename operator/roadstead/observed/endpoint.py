@@ -56,6 +56,8 @@ def _choose(wanted: str, target: Backend | None, active: Backend | None) -> tupl
             return target, Condition("Progressing", Verdict.TRUE, "WorkloadStopped", text)
         return target, Condition("Progressing", Verdict.TRUE, "Switched", f'Workload "{wanted}" is the one that serves')
     text = f'Workload "{active.name}" serves until "{wanted}" has a ready pod'
+    if target.suspended:
+        text += "; that one is stopped: start it (spec.suspend: false)"
     return active, Condition("Progressing", Verdict.TRUE, "Switching", text)
 
 

@@ -191,6 +191,12 @@ def test_a_deployment(target: Backend | None, active: Backend | None, expected: 
     assert verdicts(status) == expected, status
 
 
+def test_a_switch_to_a_stopped_workload_says_what_it_waits_for() -> None:
+    status = observe_endpoint(endpoint(), replace(GOOD, state=State.STOPPED, ready=0, suspended=True), OLD, {}, NOW)
+    progress = next(condition for condition in status["conditions"] if condition["type"] == "Progressing")
+    assert progress["message"].endswith("that one is stopped: start it (spec.suspend: false)")
+
+
 @given(st.none() | BACKENDS.map(lambda backend: replace(backend, name="chat")), st.none() | BACKENDS)
 def test_every_deployment(target: Backend | None, active: Backend | None) -> None:
     status = observe_endpoint(endpoint(), target, active, {}, NOW)
