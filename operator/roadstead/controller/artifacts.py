@@ -41,11 +41,11 @@ class ArtifactReconciler:
     async def reconcile(self, key: Key) -> float | None:
         """Write the status if it changed. Returns the seconds after which to look again when a write has to wait."""
         stored, artifact = self._objects.get(key), self._objects.artifact(key)
+        self._drafts.look(key)
         if stored is None or artifact is None:
             self._written.pop(key, None)
             self._registrar.forget(key)
             return None
-        self._drafts.look(key)
         version = await self._registrar.version(key, stored)
         previous: Mapping[str, Any] = stored.body().get("status") or {}
         uid, at = self._written.get(key, ("", 0.0))

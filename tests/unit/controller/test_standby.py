@@ -8,7 +8,7 @@ from roadstead.desired import ChildKind
 from roadstead.kube.client import ApiClient
 from roadstead.kube.config import ClusterConfig
 from roadstead.kube.events import Recorder
-from tests.build import raw_workload
+from tests.build import raw_artifact, raw_workload
 from tests.unit.kube.fake import ScriptedApi, answer
 
 
@@ -26,3 +26,19 @@ async def test_a_standby_keeps_nothing_of_what_is_gone() -> None:
         await controller.sweep()
         assert controller._workloads._doubted == {Key(Kind.WORKLOAD, "team", "chat-0")}
         assert controller.queue.take(lambda _: True) == [Key(Kind.WORKLOAD, "team", "chat-0")]
+
+
+async def test_nothing_is_kept_of_a_draft_that_is_gone() -> None:
+    controller = Controller(
+        client := ApiClient(ClusterConfig("http://nowhere"), user_agent="test"), Recorder(client, controller="test", instance="test")
+    )
+    draft = Key(Kind.ARTIFACT, "team", "model")
+    controller.objects.saw(Kind.ARTIFACT, raw_artifact())
+    for name in ("one", "two"):
+        controller.objects.saw(Kind.WORKLOAD, raw_workload(name))
+    drafts = controller._artifacts._drafts
+    drafts.look(draft)
+    assert draft in drafts._holders
+    controller.objects.saw(Kind.ARTIFACT, raw_artifact(), deleted=True)
+    assert await controller.reconcile(draft) is None
+    assert drafts._holders == {}
