@@ -157,10 +157,10 @@ class _Kept(Collector):
         return _gauge("roadstead_workload_replicas", "Replicas of all Workloads", "replicas", [("desired", wanted), ("ready", ready)])
 
     def _gpus(self) -> Iterator[Metric]:
-        """By type and importance; types of Platform's catalogue, so there are not many."""
+        """By type and importance; types of Platform's catalogue, so there are not many. A replica that led before knows old ones still."""
         known = itertools.product((None, *self._controller.platform.gpu_types), (None, *Importance))
         zeros = dict.fromkeys(known, 0)
-        requested, allocated = self._controller.gpus.totals()
+        requested, allocated = self._controller.gpus.totals() if self._elector.leading else ({}, {})
         for name, documentation, counts in (
             ("roadstead_gpus_requested", "GPUs of the replicas that are wanted", requested),
             ("roadstead_gpus_allocated", "GPUs of the pods that have a node", allocated),

@@ -135,3 +135,14 @@ def test_waits_and_lags_are_observed(metrics: Metrics) -> None:
     assert value(seen, "workqueue_queue_duration_seconds_bucket", name="roadstead", le="0.5") == 1
     assert value(seen, "workqueue_queue_duration_seconds_bucket", name="roadstead", le="0.25") == 0
     assert value(seen, "roadstead_event_loop_lag_seconds_sum") == pytest.approx(0.02)
+
+
+def test_gpus_are_counted_by_the_leader_alone(metrics: Metrics, world: Any) -> None:
+    """Or the sum over the replicas would count them twice after a change of leadership."""
+    used = Counter({("h100", None): 8})
+    world.gpus.totals = lambda: (used, used)
+    for leading, expected in ((True, 8), (False, 0)):
+        world.elector.leading = leading
+        seen = scraped(metrics)
+        assert value(seen, "roadstead_gpus_requested", gpu_type="h100", importance="none") == expected
+        assert value(seen, "roadstead_gpus_allocated", gpu_type="h100", importance="none") == expected
