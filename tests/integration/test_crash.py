@@ -20,6 +20,7 @@ from typing import Any, Literal
 import pytest
 
 from hack.cluster.control import ControlCluster
+from roadstead.controller.artifacts import PAUSE_SECONDS
 from tests.build import cpu_autoscaling, raw_artifact, raw_container, raw_workload
 from tests.clusters import NAMESPACE, apply, audit_position, get, running_operator, wait_for, writes
 from tests.conftest import LONG
@@ -203,10 +204,10 @@ def settled_status(cluster: ControlCluster, namespace: str) -> bool:
 
 
 def rest(cluster: ControlCluster, namespace: str) -> None:
-    """Wait until the operator has written nothing in the namespace for a second."""
+    """Wait until the operator has written nothing in the namespace for longer than an Artifact's status may have to wait."""
     while True:
         before = audit_position(cluster)
-        time.sleep(1)
+        time.sleep(PAUSE_SECONDS + 0.5)
         if not writes(cluster, before, namespace):
             return
 
