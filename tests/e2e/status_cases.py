@@ -46,7 +46,9 @@ class Picky(BaseHTTPRequestHandler):
 ThreadingHTTPServer(("0.0.0.0", 8080), Picky).serve_forever()
 """
 CRASH = "import sys; print('loading weights'); sys.exit('weights.bin: checksum mismatch')"
-FILL = "import runpy; open('/data/cache', 'wb').write(bytes(20 << 20)); runpy.run_path('/app/whoami.py', run_name='__main__')"
+FILL = "import runpy, signal; open('/data/cache', 'wb').write(bytes(20 << 20)); runpy.run_path('/app/whoami.py', run_name='__main__')"
+DEAF = FILL.replace("; open", "; signal.signal = lambda *_: None; open")
+"""The same, deaf to the signal that asks it to end."""
 HUNGRY = "import runpy; kept = bytearray(150 << 20); runpy.run_path('/app/whoami.py', run_name='__main__')"
 ROOTLY = "open('/etc/motd', 'w')"
 POLICY = "roadstead-tests-policy"
@@ -70,8 +72,8 @@ def running(script: str) -> list[str]:
 
 
 def probing(path: str, **more: Any) -> Body:
-    """A probe every second, that gives up after three."""
-    return {"path": path, "initialDelaySeconds": 0, "periodSeconds": 1, "timeoutSeconds": 1, "failureThreshold": 3, **more}
+    """A probe every second, that gives up after three; a slow machine gets time to answer."""
+    return {"path": path, "initialDelaySeconds": 0, "periodSeconds": 1, "timeoutSeconds": 5, "failureThreshold": 3, **more}
 
 
 def workload(one: Body, name: str = "chat", **spec: Any) -> Body:
@@ -428,7 +430,7 @@ REST: tuple[Case, ...] = (
     Case(
         "7",
         "startup probe never passes",
-        changed(entrypoint=running(PICKY), startupProbe=probing("/started")),
+        changed(entrypoint=running(PICKY), startupProbe=probing("/started", initialDelaySeconds=8)),
         lasting("StartupProbeFailed", "503", "path"),
         event("Unhealthy", "Startup"),
         changed(entrypoint=running(PICKY), startupProbe=probing("/ok", failureThreshold=30)),
@@ -436,10 +438,10 @@ REST: tuple[Case, ...] = (
     Case(
         "8",
         "liveness probe kills",
-        changed(entrypoint=running(PICKY), livenessProbe=probing("/alive")),
+        changed(entrypoint=running(PICKY), livenessProbe=probing("/alive", initialDelaySeconds=8)),
         lasting("LivenessProbeFailed", "503", "path"),
         event("Killing", "liveness"),
-        changed(entrypoint=running(PICKY), livenessProbe=probing("/ok")),
+        changed(entrypoint=running(PICKY), livenessProbe=probing("/ok", initialDelaySeconds=8, failureThreshold=30)),
     ),
     Case(
         "9b",
@@ -659,10 +661,19 @@ REST: tuple[Case, ...] = (
     Case(
         "26",
         "evicted",
+        apply(with_volume({"emptyDir": {"sizeLimit": "1Mi"}}, entrypoint=running(DEAF))),
+        passing("initializing", "Evicted", "1Mi"),
+        event("Evicted"),
+        apply(with_volume({"emptyDir": {"sizeLimit": "1Gi"}}, entrypoint=running(DEAF))),
+    ),
+    Case(
+        "26c",
+        "evicted, and the program ends well",
         apply(with_volume({"emptyDir": {"sizeLimit": "1Mi"}}, entrypoint=running(FILL))),
         passing("initializing", "Evicted", "1Mi"),
         event("Evicted"),
         apply(with_volume({"emptyDir": {"sizeLimit": "1Gi"}}, entrypoint=running(FILL))),
+        remark="the kubelet then leaves the pod as Succeeded, without a reason: only its Event tells",
     ),
     Case(
         "26b",
