@@ -55,6 +55,23 @@ def test_a_quarrel_is_bounded_and_named(cluster: ControlCluster, namespace: str)
     wait_for(lambda: grace(cluster, namespace) < 100, "what is newly declared not to wait")
 
 
+def test_a_quarrel_over_the_count_is_bounded_and_named(cluster: ControlCluster, namespace: str) -> None:
+    apply(cluster, here(namespace, raw_artifact()), here(namespace, raw_workload()))
+    wait_state(cluster, namespace, "running")
+    quiet(cluster)
+    before = audit_position(cluster)
+
+    def told() -> dict[str, str] | None:
+        cluster.kubectl("scale", "deployment.apps", "chat", "-n", namespace, "--replicas=3")
+        return conflict(cluster, namespace)
+
+    said = wait_for(told, "the conflict to be told", 120, pause=0.2)
+    assert said is not None
+    assert said["message"].startswith("kubectl keeps changing /spec/replicas of Deployment chat")
+    done = [entry for entry in writes(cluster, before, namespace) if entry[1] == "deployments"]
+    assert len(done) <= 5, done
+
+
 @pytest.mark.long
 def test_a_quarrel_is_won(cluster: ControlCluster, namespace: str) -> None:
     ours, _ = fight(cluster, namespace)
