@@ -34,6 +34,7 @@ PATIENT_LOOK_SECONDS = 5.0
 REPLICAS_PATH = "/spec/replicas"
 PATIENCE_SECONDS = 10.0
 """After this long, say that it doesn't go."""
+REFUSED_LOOK_SECONDS = 30.0
 FORMER_LOOK_SECONDS = 1.0
 """For what the mirrors may not show, and so can't tell of its going."""
 WEBHOOK_LAG_SECONDS = 10.0
@@ -89,7 +90,11 @@ class ChildWriter:
         written = Written()
         for kind, child in desired.children.items():
             if child is None:
-                await self._remove(kind, name, memory, workload, written)
+                try:
+                    await self._remove(kind, name, memory, workload, written)
+                except (Invalid, Forbidden) as error:  # somebody's webhook, or a right that was taken away
+                    written.pending = f"{CHILDREN[kind].kind} {name[1]} can't be deleted: {error.message}"
+                    written.look_again(REFUSED_LOOK_SECONDS)
         await self._clear_kedas_hpa(name, memory, written)
         former = self._former_scaler(name, workload, desired, memory)
         for child in desired.children.values():
@@ -353,6 +358,7 @@ def _answered(child: Child, error: ApiError, memory: Memory, written: Written) -
     resource = CHILDREN[child.kind]
     if child.kind is ChildKind.SCALED_OBJECT:
         if isinstance(error, ServerError):
+            written.unsettled = True
             written.pending = f"ScaledObject {child.name} can't be written: {error.message}"
             written.look_again(PATIENT_LOOK_SECONDS)
             return

@@ -29,6 +29,7 @@ from roadstead.kube.events import Recorder
 from roadstead.kube.queue import WorkQueue
 from roadstead.kube.resource import Resource
 from roadstead.kube.workers import run_workers
+from roadstead.observed.views import ChildView
 
 log = logging.getLogger(__name__)
 SETTLE_SECONDS = 0.2
@@ -73,7 +74,7 @@ class Controller:
     ) -> None:
         self.queue: WorkQueue[Key] = WorkQueue(waited=waited)
         self.objects = Objects(self._declared, self._changed)
-        self.mirrors = Mirrors(client, self._changed, self._gone, self._keda_changed)
+        self.mirrors = Mirrors(client, self._changed, self._child_changed, self._keda_changed)
         self.gpus = GpuUsage(self.mirrors)
         self._client = client
         self._reconciled = reconciled
@@ -193,5 +194,5 @@ class Controller:
         for key in self._workloads.take_those_without_keda() if present else list(self.objects.keys(Kind.WORKLOAD)):
             self.queue.add(key, low=True)
 
-    def _gone(self, key: Key, kind: ChildKind, uid: str) -> None:
-        self._workloads.child_gone(key, kind, uid)
+    def _child_changed(self, key: Key, kind: ChildKind, old: ChildView | None, new: ChildView | None) -> None:
+        self._workloads.child_changed(key, kind, old, new)

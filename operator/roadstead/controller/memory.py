@@ -67,10 +67,16 @@ class Memory:
         del self.sent[kind]
         return False
 
-    def gone(self, kind: ChildKind, uid: str) -> None:
-        """The mirror saw this child come and go: that it shows none is the truth and no lag."""
+    def saw(self, kind: ChildKind, old: ChildView | None, new: ChildView | None) -> None:
+        """The mirror shows what came of our write, or that its child has come and gone: from now on it shows the truth.
+
+        Without this, whoever undoes a write before anybody looks would make the mirror look as if it lagged.
+        """
         sent = self.sent.get(kind)
-        if sent is not None and sent.uid == uid:
+        if sent is None:
+            return
+        echoed = new is not None and (new.uid, new.digest, new.ours) == (sent.uid, sent.digest, sent.ours) and not new.foreign
+        if echoed or (new is None and old is not None and old.uid == sent.uid):
             del self.sent[kind]
 
     def awaits_replicas(self, live: DeploymentView, wanted: int, now: float) -> bool:

@@ -39,7 +39,7 @@ VIEWS: dict[ChildKind, Callable[[Body, str, tuple[str, ...]], ChildView]] = {
 class Mirrors:
     """One reflector a kind. ``notify`` is called with the Workload that a changed child or pod belongs to.
 
-    ``gone`` is called before, when a child has gone: perhaps its owner has, unseen, and the child must not come back.
+    ``changed`` is called before, with the child's views from before and after (None: it has gone).
     ``keda_changed`` is called with whether ScaledObjects are known to the cluster, when that changes.
     """
 
@@ -47,11 +47,11 @@ class Mirrors:
         self,
         client: ApiClient,
         notify: Callable[[Key], None],
-        gone: Callable[[Key, ChildKind, str], None],
+        changed: Callable[[Key, ChildKind, ChildView | None, ChildView | None], None],
         keda_changed: Callable[[bool], None],
     ) -> None:
         self._notify = notify
-        self._gone = gone
+        self._changed = changed
         self._pods_of: defaultdict[Name, dict[str, PodView]] = defaultdict(dict)
         self._children = {
             kind: Reflector(
@@ -124,8 +124,7 @@ class Mirrors:
             self._notify(Key(Kind.WORKLOAD, name[0], seen.of_keda))
             return
         key = Key(Kind.WORKLOAD, *name)
-        if new is None and old is not None:
-            self._gone(key, kind, old.uid)
+        self._changed(key, kind, old, new)
         self._notify(key)
 
     def _pod_changed(self, name: Name, old: PodView | None, new: PodView | None) -> None:

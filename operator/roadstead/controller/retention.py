@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from roadstead.api.base import Metadata
 from roadstead.controller.kinds import Key
 from roadstead.kube.client import ApiClient
+from roadstead.kube.errors import NotFound
 from roadstead.kube.resource import Resource
 from roadstead.names import BOOKKEEPING_MANAGER, DELETED_ANNOTATION
 from roadstead.observed.conditions import timestamp
@@ -56,7 +57,10 @@ class Retention:
         left = (until - now).total_seconds()
         if left > 0:
             return Kept(until, min(left, LONGEST_LOOK_SECONDS))
-        present = await self._client.get(resource, key.namespace, key.name)
+        try:
+            present = await self._client.get(resource, key.namespace, key.name)
+        except NotFound:  # its going was missed; the sweep will notice
+            return Kept(until, purged=True)
         if not (present.get("spec") or {}).get("deleted"):
             return Kept()
         log.info("%s is purged: it was deleted %d days ago", key, days)

@@ -36,6 +36,7 @@ from roadstead.observed import Observed, Outcome, observe
 from roadstead.observed.conditions import timestamp
 from roadstead.observed.gpu import missing_gpu
 from roadstead.observed.scaler import HpaView, ScaledObjectView, ScalerView, hpa_scaler, rested_template, scaled_object_scaler
+from roadstead.observed.views import ChildView
 
 log = logging.getLogger(__name__)
 REFUSED_AGAIN_SECONDS = 60.0
@@ -71,12 +72,12 @@ class WorkloadReconciler:
         self._doubted: set[Key] = set()
         self._without_keda: set[Key] = set()
 
-    def child_gone(self, key: Key, kind: ChildKind, uid: str) -> None:
-        """A child of this Workload has gone: before it is made again, ask whether the Workload itself is still there."""
-        if self._objects.get(key) is not None:
+    def child_changed(self, key: Key, kind: ChildKind, old: ChildView | None, new: ChildView | None) -> None:
+        """The mirror of a child has changed. If it has gone, it is asked before it is made again whether the Workload is still there."""
+        if new is None and self._objects.get(key) is not None:
             self._doubted.add(key)
         if (memory := self._memories.get(key)) is not None:
-            memory.gone(kind, uid)
+            memory.saw(kind, old, new)
 
     def forget_memories(self) -> None:
         """A new term of leadership: what we wrote in an earlier one may have been overwritten by the replica that led in between.

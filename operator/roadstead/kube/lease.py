@@ -125,6 +125,8 @@ class Elector:
                 log.debug("Lease is not watched: %s", error)
                 if not error.transient:  # most likely a role from before there was anything to watch
                     await asyncio.sleep(FORBIDDEN_SECONDS)
+            except Exception:
+                log.exception("Lease is not watched")
             await asyncio.sleep(self._retry)
 
     async def _lead(self) -> None:

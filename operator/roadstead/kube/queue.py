@@ -2,7 +2,8 @@
 
 A set and not a log: ten events about one object become one look (or two, if the tenth came during the first). Nothing is handed out
 until the gate is open, so a standby's queue fills while it waits and the new leader starts with all it needs to know.
-Changes go before resyncs, so that looking at everything again never delays a user.
+Changes go before resyncs, so that looking at everything again hardly delays a user; of ten keys one is a resync's, so that those go on
+however much changes.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from typing import Generic, TypeVar
 from roadstead.kube.backoff import backoff
 
 K = TypeVar("K", bound=Hashable)
+ONE_LOW_OF = 10
+"""Of so many keys handed out, one is of low priority if any waits."""
 
 
 class WorkQueue(Generic[K]):
@@ -28,6 +31,7 @@ class WorkQueue(Generic[K]):
         """Retries ever asked for."""
         self.adds = 0
         """Keys ever queued; one that waits already counts once."""
+        self._handed_out = 0
         self._waited = waited
         self._base = base_seconds
         self._cap = cap_seconds
@@ -116,7 +120,9 @@ class WorkQueue(Generic[K]):
                 else:
                     self._wake()  # woken and cancelled at once: pass it on
                 raise
-        key, since = (self._normal or self._low).popitem(last=False)
+        self._handed_out += 1
+        turn_of_low = self._low and self._handed_out % ONE_LOW_OF == 0
+        key, since = (self._low if turn_of_low else self._normal or self._low).popitem(last=False)
         self._waited(asyncio.get_running_loop().time() - since)
         self._busy[key] = None
         return key

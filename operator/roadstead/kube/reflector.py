@@ -55,7 +55,9 @@ class Reflector(Generic[P]):
         self.synced = asyncio.Event()
         self.present = False
         self.last_heard = time.monotonic()
-        """Monotonic time of the last sign of life: a list, an event, a bookmark."""
+        """Monotonic time of the last sign of life of the API server: a list, an event, a bookmark."""
+        self.last_failed = self.last_heard
+        """Of the last failure: who fails and tries again isn't stuck."""
         self._client = client
         self._project = project
         self._notify = notify
@@ -183,6 +185,7 @@ class Reflector(Generic[P]):
     def _failed(self, error: ApiError) -> float:
         """Seconds to wait. Says a trouble once, not at every retry."""
         self._failures += 1
+        self.last_failed = time.monotonic()
         trouble = f"{error.status} {error.reason}"
         # Version too old and streams that broke off are daily business; told only when they repeat.
         told = self._failures > 1 or not error.transient

@@ -1,6 +1,7 @@
 """Liveness and readiness over HTTP.
 
-Live: what a restart may cure hasn't happened: a watch that is silent, a key that no worker takes. Ready: live, caches are filled,
+Live: what a restart may cure hasn't happened: a watch that is silent, a key that no worker takes. (An API server that can't be reached
+is no such thing: a restart would only lose what is known.) Ready: live, caches are filled,
 whether this replica leads or not, and the event loop turns in time.
 """
 
@@ -40,8 +41,9 @@ class Health:
         if (waits := self._controller.queue.oldest_age_seconds) > WAITING_SECONDS:
             return f"an object has waited {waits:.0f} s to be reconciled"
         for reflector in self._controller.mirrors.reflectors:
-            if reflector.present and now - reflector.last_heard > SILENT_SECONDS:
-                return f"the watch of {reflector.resource.plural} has been silent for {now - reflector.last_heard:.0f} s"
+            silent = now - max(reflector.last_heard, reflector.last_failed)
+            if reflector.present and silent > SILENT_SECONDS:
+                return f"the watch of {reflector.resource.plural} has been silent for {silent:.0f} s"
         return None
 
     async def livez(self, _: web.Request) -> web.Response:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from roadstead.controller.memory import ECHO_SECONDS, Memory, Sent
+from roadstead.controller.memory import ECHO_SECONDS, Memory, Sent, fingerprint
 from roadstead.desired import ChildKind
 from roadstead.observed.views import ChildView, DeploymentView
 
@@ -35,13 +35,25 @@ def test_a_lost_echo_ends_it_too(memory: Memory) -> None:
 
 def test_what_came_and_went_before_anybody_looked_is_gone(memory: Memory) -> None:
     """Somebody deletes a child right after it was made: the mirror shows none, as before the write."""
-    memory.gone(SERVICE, "uid-1")
+    memory.saw(SERVICE, None, MADE)
+    memory.saw(SERVICE, MADE, None)
     assert not memory.awaits_echo(SERVICE, None, 101.0)
 
 
 def test_the_going_of_its_predecessor_says_nothing(memory: Memory) -> None:
-    memory.gone(SERVICE, "uid-0")
+    memory.saw(SERVICE, replace(MADE, uid="uid-0"), None)
     assert memory.awaits_echo(SERVICE, None, 101.0)
+
+
+def test_what_was_undone_before_anybody_looked_is_seen() -> None:
+    """Somebody takes a field again right after it was put back: the mirror shows what it showed before the write."""
+    taken = replace(MADE, ours="less")
+    memory = Memory("owner", sent={SERVICE: Sent(fingerprint(taken), "digest", "hash", 100.0, "uid-1")})
+    memory.saw(SERVICE, None, taken)
+    assert memory.awaits_echo(SERVICE, taken, 101.0)
+    memory.saw(SERVICE, taken, MADE)
+    memory.saw(SERVICE, MADE, taken)
+    assert not memory.awaits_echo(SERVICE, taken, 101.0)
 
 
 def test_something_else_than_before_and_than_sent_is_looked_at(memory: Memory) -> None:

@@ -8,8 +8,11 @@ from roadstead.desired import ChildKind
 from roadstead.kube.client import ApiClient
 from roadstead.kube.config import ClusterConfig
 from roadstead.kube.events import Recorder
+from roadstead.observed.views import ChildView
 from tests.build import raw_artifact, raw_workload
 from tests.unit.kube.fake import ScriptedApi, answer
+
+SERVICE = ChildView("uid", "owner", "digest", "hash", ())
 
 
 async def test_a_standby_keeps_nothing_of_what_is_gone() -> None:
@@ -17,7 +20,7 @@ async def test_a_standby_keeps_nothing_of_what_is_gone() -> None:
         controller = Controller(client, Recorder(client, controller="test", instance="test"))
         for number in range(100):
             controller.objects.saw(Kind.WORKLOAD, raw_workload(f"chat-{number}"))
-            controller._workloads.child_gone(Key(Kind.WORKLOAD, "team", f"chat-{number}"), ChildKind.SERVICE, "uid")
+            controller._workloads.child_changed(Key(Kind.WORKLOAD, "team", f"chat-{number}"), ChildKind.SERVICE, SERVICE, None)
         for number in range(1, 100):
             controller.objects.saw(Kind.WORKLOAD, raw_workload(f"chat-{number}"), deleted=True)
         kept = raw_workload("chat-0")

@@ -270,3 +270,14 @@ async def test_no_key_is_looked_at_twice_at_once_under_load() -> None:
     workers.cancel()
     with pytest.raises(asyncio.CancelledError):
         await workers
+
+
+async def test_resyncs_go_on_however_much_changes() -> None:
+    queue: WorkQueue[str] = WorkQueue()
+    queue.open()
+    queue.add("resync", low=True)
+    for number in range(30):
+        queue.add(f"change-{number}")
+    taken = [await queue.get() for _ in range(11)]
+    assert taken.index("resync") == 9
+    assert taken[:3] == ["change-0", "change-1", "change-2"]

@@ -17,7 +17,7 @@ from roadstead.operator.lag import PAUSE_SECONDS, LoopLag
 @pytest.fixture
 def world() -> Any:
     """What the probes look at: one mirror that was heard of just now, an empty queue, an event loop in time."""
-    reflector = SimpleNamespace(resource=PODS, present=True, last_heard=time.monotonic())
+    reflector = SimpleNamespace(resource=PODS, present=True, last_heard=time.monotonic(), last_failed=0.0)
     return SimpleNamespace(
         reflector=reflector,
         mirrors=SimpleNamespace(reflectors=(reflector,)),
@@ -53,6 +53,12 @@ async def test_until_caches_are_filled_it_lives_but_is_not_ready(health: Health,
 async def test_a_silent_watch_is_said(health: Health, world: Any) -> None:
     world.reflector.last_heard -= 200
     assert await asked(health) == (503, 503, "the watch of pods has been silent for 200 s")
+
+
+async def test_an_api_server_that_is_away_is_no_reason_to_restart(health: Health, world: Any) -> None:
+    world.reflector.last_heard -= 1000
+    world.reflector.last_failed = time.monotonic()
+    assert await asked(health) == (200, 200, "ok")
 
 
 async def test_a_kind_that_is_not_there_may_be_silent(health: Health, world: Any) -> None:
