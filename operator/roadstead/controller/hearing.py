@@ -1,7 +1,7 @@
 """Asking for the Events of a pod, where only they tell what is wrong.
 
-The API server finds them by reading all Events of the namespace, so it is asked seldom: for one pod at a time, not twice within half a
-minute for one Workload, and ever more seldom while there is no answer.
+The API server finds them by reading all Events of the namespace, so it is asked seldom: for one pod at a time, not twice within five
+seconds for one Workload, and ever more seldom while there is no answer.
 """
 
 from __future__ import annotations
@@ -18,7 +18,10 @@ from roadstead.kube.resource import CORE_EVENTS
 from roadstead.observed.hearing import Doubt, Heard, Topic, answers, heard_of
 
 log = logging.getLogger(__name__)
-FIRST_WAIT = timedelta(seconds=30)
+PAUSE = timedelta(seconds=5)
+"""Between two questions of one Workload, whatever they are about."""
+FIRST_WAIT = timedelta(seconds=10)
+"""Before the same question is asked again; the kubelet may not have met the trouble yet."""
 LONGEST_WAIT = timedelta(minutes=10)
 EVENTS_LIMIT = 50
 Question = tuple[str, Topic]
@@ -47,9 +50,9 @@ class Hearing:
         if question in self.settled:
             return None
         times, last = self.asked.get(question, (0, None))
-        due = [doubt.due, *(at + FIRST_WAIT for _, at in self.asked.values())]
+        due = [doubt.due, *(at + PAUSE for _, at in self.asked.values())]
         if last is not None:
-            due.append(last + min(FIRST_WAIT * 2 ** min(times - 1, 5), LONGEST_WAIT))
+            due.append(last + min(FIRST_WAIT * 2 ** min(times - 1, 6), LONGEST_WAIT))
         return max(0.0, (max(due) - now).total_seconds())
 
     def note(self, doubt: Doubt, heard: tuple[Heard, ...], now: datetime) -> None:
