@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from hack.cluster.control import ControlCluster
+from roadstead.controller.children import NOBODYS_VERSION
 from roadstead.controller.kinds import WORKLOADS
 from roadstead.kube.client import ApiClient
 from roadstead.kube.config import load
@@ -94,6 +95,21 @@ def autoscaler() -> Body:
             "metrics": [{"type": "Resource", "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 60}}}],
         },
     }
+
+
+# Creation
+
+
+async def test_an_apply_with_nobodys_version_is_a_creation_only(client: ApiClient, namespace: str) -> None:
+    """So no child needs to be asked for before it is made, and no object that comes in between is taken over."""
+    for resource, body in ((DEPLOYMENTS, deployment()), (SERVICES, service())):
+        guarded = {**body, "metadata": {**body["metadata"], "resourceVersion": NOBODYS_VERSION}}
+        made = await client.apply(resource, namespace, guarded, field_manager=US)
+        assert ownership(made, US).ours
+        changed = {**guarded, "metadata": {**guarded["metadata"], "labels": {"taken": "over"}}}
+        with pytest.raises(Conflict):
+            await client.apply(resource, namespace, changed, field_manager=US)
+        assert await client.get(resource, namespace, "d") == made
 
 
 # Drift

@@ -117,8 +117,11 @@ def test_each_right_is_needed(cluster: ControlCluster, kubeconfig: Path, right: 
 def life(cluster: ControlCluster, namespace: str) -> Iterator[str]:
     """Everything that Workloads may bring about and lose again; stops after each step, to be looked at."""
     inline = {"containerGroups": [{"containers": [raw_container()]}]}
+    apply(cluster, *(here(namespace, body) for body in strangers()))
     apply(cluster, here(namespace, raw_artifact(status="registered")))
     apply(cluster, here(namespace, raw_workload(runtime=cpu_autoscaling())), here(namespace, endpoint()))
+    apply(cluster, here(namespace, raw_workload("taken", runtime=cpu_autoscaling())), here(namespace, endpoint("taken")))
+    apply(cluster, *(here(namespace, raw_workload(name, runtime=on_http())) for name in ("taken-pods", "taken-http")))
     apply(cluster, here(namespace, raw_workload("web", runtime=on_http())), here(namespace, raw_workload("inline", inline=inline)))
     apply(cluster, here(namespace, raw_artifact("old", status="registered")))
     yield "made"
@@ -142,9 +145,26 @@ def settle(cluster: ControlCluster, **settings: Body) -> None:
     cluster.kubectl("patch", "rsp", "default", "--type=merge", "-p", json.dumps({"spec": settings}))
 
 
-def endpoint() -> Body:
-    spec = {"workloadRef": {"name": "chat"}, "importance": "high"}
-    return {"apiVersion": API_VERSION, "kind": "Deployment", "metadata": {"name": "front"}, "spec": spec}
+def strangers() -> Iterator[Body]:
+    """Objects that have the names of children: whose they are is asked before anything else is done about them."""
+    labels = {"app": "taken"}
+    pods = {"metadata": {"labels": labels}, "spec": {"containers": [{"name": "main", "image": "registry.test/taken"}]}}
+    scaled = {"kind": "Deployment", "name": "taken", "apiVersion": "apps/v1"}
+    specs: dict[tuple[str, str, str], Body] = {
+        ("apps/v1", "Deployment", "taken-pods"): {"replicas": 0, "selector": {"matchLabels": labels}, "template": pods},
+        ("v1", "Service", "taken"): {"selector": labels, "ports": [{"port": 80}]},
+        ("autoscaling/v2", "HorizontalPodAutoscaler", "taken"): {"maxReplicas": 1, "scaleTargetRef": scaled},
+        ("policy/v1", "PodDisruptionBudget", "taken"): {"maxUnavailable": 1, "selector": {"matchLabels": labels}},
+        ("networking.k8s.io/v1", "NetworkPolicy", "taken"): {"podSelector": {"matchLabels": labels}},
+        ("keda.sh/v1alpha1", "ScaledObject", "taken-http"): {"scaleTargetRef": scaled, "triggers": [{"type": "cpu", "metadata": {}}]},
+    }
+    for (version, kind, name), spec in specs.items():
+        yield {"apiVersion": version, "kind": kind, "metadata": {"name": name}, "spec": spec}
+
+
+def endpoint(workload: str = "chat") -> Body:
+    spec = {"workloadRef": {"name": workload}, "importance": "high"}
+    return {"apiVersion": API_VERSION, "kind": "Deployment", "metadata": {"name": f"front-{workload}"}, "spec": spec}
 
 
 def on_http() -> Body:

@@ -37,6 +37,8 @@ PATIENCE_SECONDS = 10.0
 REFUSED_LOOK_SECONDS = 30.0
 FORMER_LOOK_SECONDS = 1.0
 """For what the mirrors may not show, and so can't tell of its going."""
+NOBODYS_VERSION = "1"
+"""No object bears this resourceVersion any more: an apply with it creates where there is none, and fails with 409 where there is one."""
 WEBHOOK_LAG_SECONDS = 10.0
 WEBHOOK_LOOK_SECONDS = 1.0
 
@@ -153,13 +155,17 @@ class ChildWriter:
                 written.pending = decision.why[0].upper() + decision.why[1:]
                 return
             case Action.TAKEN | Action.CREATE:
+                at_zero = child.kind is ChildKind.DEPLOYMENT and desired.replicas.count == 0
+                if decision.action is Action.CREATE and await self._create(child, memory, written, at_zero=at_zero):
+                    log.info("%s %s/%s is written: %s", CHILDREN[child.kind].kind, *name, decision.why)
+                    return
                 whose = await self._whose(child)
                 if whose is Whose.STRANGERS:
                     raise _taken(child)
                 if whose is Whose.FORMER or decision.action is Action.TAKEN:  # TAKEN, and no stranger's: the mirror lags
                     _await_former(child, written, FORMER_LOOK_SECONDS)
                     return
-                if child.kind is ChildKind.DEPLOYMENT and desired.replicas.count == 0:
+                if at_zero:
                     await self._create_at_zero(child, memory, written)
                     return
             case Action.APPLY if child.kind not in memory.applied and isinstance(live, DeploymentView):
@@ -189,11 +195,32 @@ class ChildWriter:
         written.look_again(wait)
         return True
 
-    async def _apply(self, child: Child, live: ChildView | None, memory: Memory, written: Written, **spec: int) -> None:
-        """Server-side apply. The uid of what is there makes it an update only: a child deleted meanwhile isn't resurrected by it."""
+    async def _create(self, child: Child, memory: Memory, written: Written, *, at_zero: bool) -> bool:
+        """Create a child; False where its name isn't free, as a forced apply would merge with a stranger's object and adopt it.
+
+        Asking first would cost a call for each child, and leave a moment for a stranger's to come.
+        """
+        try:
+            if at_zero:
+                await self._create_at_zero(child, memory, written, new=True)
+            else:
+                await self._apply(child, None, memory, written, new=True)
+        except Conflict:
+            return False
+        return True
+
+    async def _apply(
+        self, child: Child, live: ChildView | None, memory: Memory, written: Written, *, new: bool = False, **spec: int
+    ) -> None:
+        """Server-side apply. The uid of what is there makes it an update only: a child deleted meanwhile isn't resurrected by it.
+
+        ``new`` makes it a creation only. Raises Conflict if it isn't what it should be.
+        """
         body = child.body
         if live is not None:
             body = {**body, "metadata": {**body["metadata"], "uid": live.uid}}
+        elif new:
+            body = {**body, "metadata": {**body["metadata"], "resourceVersion": NOBODYS_VERSION}}
         if spec:
             body = {**body, "spec": {**body["spec"], **spec}}
         memory.sent[child.kind] = Sent(fingerprint(live), child.digest, "", time.monotonic())
@@ -213,12 +240,12 @@ class ChildWriter:
         memory.quarrels[child.kind].wrote(child.digest, time.monotonic())
         memory.sent[child.kind] = Sent(fingerprint(before), child.digest, ours, time.monotonic(), answer["metadata"]["uid"])
 
-    async def _create_at_zero(self, child: Child, memory: Memory, written: Written) -> None:
+    async def _create_at_zero(self, child: Child, memory: Memory, written: Written, *, new: bool = False) -> None:
         """Create the Deployment of a stopped Workload without ever starting a pod (an apply without replicas would start one).
 
         Cut short, it leaves the count ours: the next apply would reset it to 1, unless the other manager has it by then.
         """
-        await self._apply(child, None, memory, written, replicas=0)
+        await self._apply(child, None, memory, written, new=new, replicas=0)
         await self._apply_replicas(_namespace(child), child.name, 0, memory.sent[child.kind].uid)
         await self._apply(child, None, memory, written)
 
@@ -241,7 +268,7 @@ class ChildWriter:
             return
 
     async def _whose(self, child: Child) -> Whose:
-        """Ask the API server before a creation: a forced apply would merge with a stranger's object and adopt it."""
+        """Ask the API server about a name that isn't free."""
         try:
             body = await self._client.get(CHILDREN[child.kind], _namespace(child), child.name)
         except NotFound:
