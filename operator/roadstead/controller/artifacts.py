@@ -25,7 +25,8 @@ PAUSE_SECONDS = 1.0
 
 
 class ArtifactReconciler:
-    """Reconciles Artifacts. At most one status write a second for each, however many Workloads come and go."""
+    """Reconciles Artifacts. At most one look at its Workloads, and one status write, a second for each: every change of a Workload is
+    told here, and an Artifact may have thousands."""
 
     def __init__(
         self, client: ApiClient, objects: Objects, registrar: Registrar, drafts: Drafts, platform: PlatformKeeper, retention: Retention
@@ -36,22 +37,23 @@ class ArtifactReconciler:
         self._drafts = drafts
         self._platform = platform
         self._retention = retention
-        self._written: dict[Key, tuple[str, float]] = {}
+        self._looked: dict[Key, tuple[str, float]] = {}
 
     async def reconcile(self, key: Key) -> float | None:
-        """Write the status if it changed. Returns the seconds after which to look again when a write has to wait."""
+        """Write the status if it changed. Returns the seconds after which to look again when that has to wait."""
         stored, artifact = self._objects.get(key), self._objects.artifact(key)
         self._drafts.look(key)
         if stored is None or artifact is None:
-            self._written.pop(key, None)
+            self._looked.pop(key, None)
             self._registrar.forget(key)
             return None
         version = await self._registrar.version(key, stored)
         previous: Mapping[str, Any] = stored.body().get("status") or {}
-        uid, at = self._written.get(key, ("", 0.0))
+        uid, at = self._looked.get(key, ("", 0.0))
         elapsed = time.monotonic() - at
         if uid == stored.uid and elapsed < PAUSE_SECONDS:
             return PAUSE_SECONDS - elapsed
+        self._looked[key] = (stored.uid, time.monotonic())
         users = [user.name for user in self._objects.referring_to(key)]
         generation = artifact.metadata.generation or 0
         if artifact.spec.deleted:
@@ -73,7 +75,6 @@ class ArtifactReconciler:
         except NotFound:
             self._objects.forget(key)
             return None
-        self._written[key] = (stored.uid, time.monotonic())
         return await self._keep(key, artifact)
 
     async def _keep(self, key: Key, artifact: Artifact) -> float | None:
