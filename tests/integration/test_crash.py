@@ -12,6 +12,7 @@ import subprocess
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -148,17 +149,23 @@ SCENARIOS = [
 )
 def test_a_kill_around_any_write_changes_nothing(cluster: ControlCluster, victim: Victim, scenario: Scenario) -> None:
     expected, _ = carried_out(victim, scenario, None)
-    settled: dict[str, int] = {}
     every = ((count, when) for count in range(1, MOST_WRITES) for when in ("before", "after"))
-    for count, when in every if LONG else scenario.moments:
-        world, (namespace, position, killed) = carried_out(victim, scenario, (count, when), expected)
-        assert world == expected, f"killed {when} write {count}"
-        settled[namespace] = position
-        if not killed:
-            break  # fewer writes than that
+    with ThreadPoolExecutor() as looking:
+        silence = []
+        for count, when in every if LONG else scenario.moments:
+            world, (namespace, position, killed) = carried_out(victim, scenario, (count, when), expected)
+            silence.append(looking.submit(written_soon, cluster, namespace, position))
+            assert world == expected, f"killed {when} write {count}"
+            if not killed:
+                break  # fewer writes than that
+        assert [each.result() for each in silence] == [[] for _ in silence]
+
+
+def written_soon(cluster: ControlCluster, namespace: str, position: int) -> list[tuple[str, str, str, int]]:
+    """What is written within the silence after that place of the audit log. Not later: after a minute a status says that its HPA gets no
+    metrics, which kwok doesn't give."""
     time.sleep(SILENT_SECONDS)
-    for namespace, position in settled.items():
-        assert writes(cluster, position, namespace) == []
+    return writes(cluster, position, namespace)
 
 
 def carried_out(
@@ -222,6 +229,7 @@ def snapshot(cluster: ControlCluster, namespace: str) -> str:
     seen = status(cluster, namespace)
     for name in ("id", "applied", "replicasDetail", "selector"):
         seen.pop(name, None)
+    seen["conditions"] = [each for each in seen["conditions"] if each["type"] != "AutoscalerReady"]  # a matter of time, without metrics
     (seen.get("artifact") or {}).pop("id", None)
     (seen.get("scaler") or {}).pop("why", None)  # nobody knows why the count was changed while nobody looked, and the status says so
     pods = len(pod_uids(cluster, namespace).split())
