@@ -198,7 +198,7 @@ def test_converges_when_killed_at_any_moment(cluster: ControlCluster, operator_k
     before = audit_position(cluster)
     with running_operator(cluster, operator_kubeconfig):
         quiet(cluster)
-    assert writes(cluster, before) == []
+    assert writes(cluster, before, namespace) == []
 
 
 def template(cluster: ControlCluster, namespace: str) -> dict[str, Any]:
