@@ -139,6 +139,7 @@ class TestLife:
         theirs = (get(cluster, "service", "chat", namespace) or {})["spec"]
         apply(cluster, here(namespace, raw_artifact()), here(namespace, raw_workload()))
         wait_for(lambda: "NameTaken" in json.dumps(status(cluster, namespace)), "the condition")
+        assert "internalUrl" not in status(cluster, namespace)
         assert (get(cluster, "service", "chat", namespace) or {})["spec"] == theirs
 
     def test_stop_and_start(self, cluster: ControlCluster, namespace: str) -> None:

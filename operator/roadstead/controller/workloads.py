@@ -40,6 +40,8 @@ from roadstead.observed.views import ChildView
 
 log = logging.getLogger(__name__)
 REFUSED_AGAIN_SECONDS = 60.0
+TAKEN_AGAIN_SECONDS = 10.0
+"""A stranger's object isn't mirrored, so nobody tells when it has gone."""
 
 
 class WorkloadReconciler:
@@ -155,7 +157,7 @@ class WorkloadReconciler:
             kept.look_again_seconds,
             written.look_again_seconds,
             resting if desired.children.get(ChildKind.SCALED_OBJECT) is not None else None,
-            REFUSED_AGAIN_SECONDS if refusal is not None else None,
+            None if refusal is None else TAKEN_AGAIN_SECONDS if refusal.reason is Reason.NAME_TAKEN else REFUSED_AGAIN_SECONDS,
         )
         return min((seconds for seconds in again if seconds is not None), default=None)
 
@@ -235,7 +237,7 @@ class WorkloadReconciler:
                 artifact=artifact,
                 artifact_digest=content_digest(artifact.spec) if artifact else None,
                 refusal=refusal,
-                internal_url=desired.internal_url or previous.get("internalUrl"),
+                internal_url=self._internal_url(name, workload, desired, refusal, previous),
                 template=deployment.template if deployment else None,
                 user_template=deployment.user_template if deployment else None,
                 wanted=desired.replicas.count,
@@ -254,6 +256,16 @@ class WorkloadReconciler:
             previous,
             datetime.now(UTC),
         )
+
+    def _internal_url(
+        self, name: tuple[str, str], workload: Workload, desired: Desired, refusal: Refusal | None, previous: Mapping[str, Any]
+    ) -> str | None:
+        """The Service's address, unless somebody else's Service has the name."""
+        service = self._mirrors.child(ChildKind.SERVICE, name)
+        ours = service is not None and service.owner_uid == workload.metadata.uid
+        if refusal is not None and refusal.reason is Reason.NAME_TAKEN and not ours:
+            return None
+        return desired.internal_url or previous.get("internalUrl")
 
     def _gpu_missing(self, name: tuple[str, str], desired: Desired) -> str | None:
         """What no node offers; asked only while a pod has no node, since it looks at every node."""

@@ -98,10 +98,11 @@ def observe(observed: Observed, previous: Mapping[str, Any], now: datetime) -> O
     """The verdict. ``previous`` is the status last written: times of conditions, ``runningSince`` and ``proven`` live on from it."""
     failing = {pod.uid: observed.failing_since.get(pod.uid, now) for pod in observed.pods if fails_to_pull(pod)}
     facts = _facts(observed, previous, failing, now)
-    message = _message(observed, facts)
     since = (previous.get("runningSince") or timestamp(now)) if facts.state is State.RUNNING else None
     settles = None if since is None else METRICS_SECONDS - (now - datetime.fromisoformat(since)).total_seconds()
     settled = settles is not None and settles <= 0
+    scaler = autoscaler_condition(observed.scaler, settled=settled)
+    message = _message(observed, facts, scaler)
     workload = observed.workload
     generation = workload.metadata.generation or 0
     deployment = observed.deployment
@@ -124,9 +125,7 @@ def observe(observed: Observed, previous: Mapping[str, Any], now: datetime) -> O
         "inPlaceRevision": facts.in_place,
         "replicasDetail": [_detail(pod) for pod in sorted(_left(observed), key=lambda pod: pod.name)[:REPLICA_DETAILS]] or None,
         "logTail": list(facts.cause.log_tail) or None if facts.cause and facts.state is State.ERRORED else None,
-        "conditions": render(
-            _conditions(observed, facts, message, previous, settled=settled), previous.get("conditions") or (), generation, now
-        ),
+        "conditions": render(_conditions(observed, facts, message, previous, scaler), previous.get("conditions") or (), generation, now),
     }
     waits = (
         *_patience(observed, failing, now),
@@ -198,7 +197,7 @@ def _left(observed: Observed) -> list[PodView]:
     return [pod for pod in observed.pods if not pod.finished]
 
 
-def _message(observed: Observed, facts: _Facts) -> str:
+def _message(observed: Observed, facts: _Facts, scaler: Condition | None) -> str:
     match facts.state:
         case State.STOPPING:
             text = f"{len(_left(observed))} pods are terminating"
@@ -208,7 +207,7 @@ def _message(observed: Observed, facts: _Facts) -> str:
         case State.STOPPED:
             text = "Stopped; set spec.suspend to false to start it"
         case State.RUNNING:
-            text = _running_message(observed, facts)
+            text = _running_message(observed, facts, scaler)
         case _ if observed.refusal is not None:
             text = observed.refusal.message
         case _ if facts.cause is not None:
@@ -222,7 +221,7 @@ def _message(observed: Observed, facts: _Facts) -> str:
     return text if len(text) <= MESSAGE_LIMIT else text[: MESSAGE_LIMIT - 1] + "…"
 
 
-def _running_message(observed: Observed, facts: _Facts) -> str:
+def _running_message(observed: Observed, facts: _Facts, scaler: Condition | None) -> str:
     deployment = observed.deployment
     total = deployment.spec_replicas if deployment else facts.ready
     text = f"{facts.ready} of {total} replicas ready"
@@ -232,10 +231,12 @@ def _running_message(observed: Observed, facts: _Facts) -> str:
         return f"{text}; no room for one pod more, so this version replaces pods in place"
     if facts.cause is not None:
         return f"{text}; {facts.cause.message}"
-    return f"{text}; {observed.conflict}" if observed.conflict else text
+    if observed.conflict:
+        return f"{text}; {observed.conflict}"
+    return f"{text}; {scaler.message}" if scaler is not None and scaler.status is Verdict.FALSE and scaler.message else text
 
 
-def _conditions(observed: Observed, facts: _Facts, message: str, previous: Mapping[str, Any], *, settled: bool) -> list[Condition]:
+def _conditions(observed: Observed, facts: _Facts, message: str, previous: Mapping[str, Any], scaler: Condition | None) -> list[Condition]:
     running = facts.state is State.RUNNING
     reason = _reason(observed, facts)
     ready = Condition("Ready", Verdict.TRUE if running else Verdict.FALSE, reason, message)
@@ -247,7 +248,7 @@ def _conditions(observed: Observed, facts: _Facts, message: str, previous: Mappi
         _up_to_date(observed),
         *_abnormal(observed, facts, reason, message),
     ]
-    if (scaler := autoscaler_condition(observed.scaler, settled=settled)) is not None:
+    if scaler is not None:
         found.append(scaler)
     if (scheduled := _scheduled(observed, previous)) is not None:
         found.append(scheduled)

@@ -29,8 +29,8 @@ def at(pod: PodView, container: ContainerView) -> str:
 
 
 def short(text: str) -> str:
-    """One line of bounded length."""
-    line = " ".join(text.split())
+    """One line of bounded length, that a sentence can go on after."""
+    line = " ".join(text.split()).rstrip(".")
     return line if len(line) <= WORDS_LIMIT else line[: WORDS_LIMIT - 1] + "…"
 
 

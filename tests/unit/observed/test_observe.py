@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from roadstead.api.conditions import State
 from roadstead.errors import Reason, Refusal
 from roadstead.observed import DeploymentView, Observed, Outcome, observe
+from roadstead.observed.scaler import ScalerView
 from roadstead.observed.views import Condition, pod_view
 from tests.build import artifact, raw_pod, workload
 
@@ -57,6 +58,18 @@ def with_pods(*pods: dict[str, Any], **changes: Any) -> Observed:
 )
 def test_state(observed: Observed, state: State) -> None:
     assert seen(observed).state is state
+
+
+def test_a_scaler_in_trouble_is_said_while_pods_serve() -> None:
+    scaler = ScalerView("HorizontalPodAutoscaler", Condition("False", "FailedGetResourceMetric", "no metrics API"))
+    serving = with_pods(raw_pod(ready=True), scaler=scaler, wanted=None)
+    early = seen(serving)
+    assert early.message == "1 of 1 replicas ready"
+    later = seen(serving, early.status, NOW + timedelta(minutes=2))
+    assert later.message == "1 of 1 replicas ready; no metrics API"
+    assert later.state is State.RUNNING
+    missing = replace(serving, scaler=ScalerView("ScaledObject", None, missing=True), wanted=1)
+    assert seen(missing).message.startswith("1 of 1 replicas ready; Scaling on HTTP requests needs KEDA")
 
 
 def test_a_bad_new_version_is_running_but_not_progressing() -> None:
