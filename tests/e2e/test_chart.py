@@ -76,6 +76,16 @@ class World:
         found = self.get(kinds, "--namespace=default")["items"]
         return {f"{body['kind']}/{body['metadata']['name']}": body["metadata"]["resourceVersion"] for body in found}
 
+    def rested_versions(self) -> dict[str, str]:
+        """The same when nothing has been written for five seconds."""
+        versions = self.versions()
+        for _ in range(12):
+            time.sleep(5)
+            before, versions = versions, self.versions()
+            if before == versions:
+                return versions
+        raise AssertionError(f"something is always written: {versions}")
+
     def leader(self) -> str:
         """The pod that holds the Lease; empty if none does."""
         lease = self.get("leases", "roadstead-operator", f"--namespace={NAMESPACE}")
@@ -95,6 +105,10 @@ class World:
             selector = "--selector=app.kubernetes.io/component=operator"
             logs = self.cluster.kubectl("logs", f"--namespace={NAMESPACE}", selector, "--prefix", "--tail=100", check=False)
             raise AssertionError(f"{late}\n{described}\n{logs}") from None
+
+    def message(self) -> str:
+        """What the example's status says in a sentence."""
+        return str(self.get("workloads.roadstead.dev", "whoami", "--namespace=default").get("status", {}).get("message", ""))
 
     def state(self) -> str:
         """State of the example."""
@@ -150,13 +164,13 @@ def test_install_upgrade_uninstall_and_install_again(world: World, tmp_path: Pat
     before = world.pods()
 
     # An upgrade that changes nothing, and operators that start anew, write nothing.
-    versions = world.versions()
+    wait_for(lambda: "2 of 2 replicas ready" in world.message(), "both pods to be ready", 60)
+    versions = world.rested_versions()
     world.deploy("upgrade")
     world.cluster.kubectl("rollout", "restart", "deployment/roadstead-operator", f"--namespace={NAMESPACE}")
     world.cluster.kubectl("rollout", "status", "deployment/roadstead-operator", f"--namespace={NAMESPACE}", "--timeout=120s")
     wait_for(lambda: world.leader() in world.operator_pods(), "one of them to lead")
-    time.sleep(5)
-    assert world.versions() == versions
+    assert world.rested_versions() == versions
 
     # The upgrade brings the CRDs first, by a Job whose rights end with it, and restarts nobody's pods.
     description = world.crd_description()
