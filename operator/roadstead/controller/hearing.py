@@ -59,7 +59,7 @@ class Hearing:
         """Remember that it was asked, and what was heard."""
         question = (doubt.uid, doubt.topic)
         self.asked[question] = (self.asked.get(question, (0, None))[0] + 1, now)
-        if heard:
+        if heard or doubt.topic is Topic.END:
             self.heard[doubt.uid] = heard
         if answers(doubt.topic, heard):
             self.settled.add(question)

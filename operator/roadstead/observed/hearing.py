@@ -5,7 +5,7 @@ Events aren't mirrored: they are many and short-lived. When a pod leaves such a 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -27,6 +27,7 @@ class Topic(StrEnum):
     READINESS = "readiness"
     KILL = "kill"
     SETUP = "setup"
+    END = "end"
 
 
 SETUP_REASONS = ("FailedMount", "FailedAttachVolume", "FailedCreatePodSandBox")
@@ -64,12 +65,21 @@ def answers(topic: Topic, heard: Iterable[Heard]) -> bool:
             return any(event.reason == "Killing" for event in heard)
         case Topic.SETUP:
             return setup_words(heard) is not None
+        case Topic.END:
+            return True  # what there was to hear of a pod that has ended was heard
     return any(event.reason == "Unhealthy" and event.message.startswith(_opening(topic)) for event in heard)
 
 
-def find_doubt(pods: Iterable[PodView], now: datetime) -> Doubt | None:
-    """The question of the newest pod that leaves one open."""
-    for pod in sorted(pods, key=lambda pod: (pod.created, pod.name), reverse=True):
+def find_doubt(pods: Iterable[PodView], heard: Container[str], now: datetime) -> Doubt | None:
+    """The question of the newest pod that leaves one open; first of those that have ended. ``heard`` are the uids of those asked about.
+
+    A pod of ours never ends by itself. One that was evicted, but ended well when told to, bears no reason: its Events alone do.
+    """
+    newest_first = sorted(pods, key=lambda pod: (pod.created, pod.name), reverse=True)
+    for pod in newest_first:
+        if pod.finished and not pod.reason and not pod.terminating and pod.uid not in heard:
+            return Doubt(pod.uid, Topic.END, now)
+    for pod in newest_first:
         if not pod.alive or pod.ready or pod.node is None:
             continue
         if pod.sandboxed is False and pod.scheduled_at:
@@ -109,6 +119,11 @@ def probe_answer(container: ContainerView, probe: str, heard: Iterable[Heard]) -
         if event.reason == "Unhealthy" and event.container == container.name and event.message.startswith(opening):
             return event.message.removeprefix(opening)
     return None
+
+
+def eviction_words(heard: Iterable[Heard]) -> str | None:
+    """Why the kubelet evicted the pod, if it did."""
+    return next((event.message for event in heard if event.reason == "Evicted"), None)
 
 
 def setup_words(heard: Iterable[Heard]) -> str | None:

@@ -135,7 +135,9 @@ def observe(observed: Observed, previous: Mapping[str, Any], now: datetime) -> O
     )
     again = min((seconds for seconds in waits if seconds is not None), default=None)
     written = {name: value for name, value in status.items() if value is not None}
-    return Outcome(written, facts.state, message, again, failing, None if facts.rolled_out else find_doubt(observed.pods, now))
+    return Outcome(
+        written, facts.state, message, again, failing, None if facts.rolled_out else find_doubt(observed.pods, observed.heard, now)
+    )
 
 
 def _patience(observed: Observed, failing: Mapping[str, datetime], now: datetime) -> Iterator[float]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from roadstead.observed.cause import Cause, Scene
-from roadstead.observed.hearing import setup_words
+from roadstead.observed.hearing import eviction_words, setup_words
 from roadstead.observed.views import PodView
 from roadstead.observed.wording import short
 
@@ -48,13 +48,16 @@ def disrupted(pod: PodView, _: Scene) -> Cause | None:
     return Cause(reason, f"{head}{short(pod.disruption_message or pod.disruption)}; it is replaced by itself", False, head=head)
 
 
-def over(pod: PodView, _: Scene) -> Cause | None:
-    """A pod that was ended from outside, or turned away by its node."""
-    if not pod.finished or not pod.reason:
+def over(pod: PodView, scene: Scene) -> Cause | None:
+    """A pod that was ended from outside, or turned away by its node. One that ended well when it was evicted doesn't say so itself."""
+    if not pod.finished:
         return None
-    reason = OVER.get(pod.reason, "PodRejected")
+    evicted = eviction_words(scene.heard.get(pod.uid, ()))
+    if not pod.reason and evicted is None:
+        return None
+    reason = OVER.get(pod.reason, "PodRejected") if pod.reason else "Evicted"
     head = f"Pod {pod.name}, on node {pod.node}: "
-    return Cause(reason, f"{head}{short(pod.message or pod.reason)}; it is replaced by itself", False, head=head)
+    return Cause(reason, f"{head}{short(pod.message or evicted or pod.reason)}; it is replaced by itself", False, head=head)
 
 
 def setup(pod: PodView, scene: Scene) -> Cause | None:

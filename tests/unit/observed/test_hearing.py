@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -9,7 +10,8 @@ import pytest
 
 from roadstead.observed.cause import Scene
 from roadstead.observed.causes import find_cause
-from roadstead.observed.hearing import Doubt, Topic, answers, find_doubt, heard_of
+from roadstead.observed.hearing import Doubt, Heard, Topic, answers, find_doubt, heard_of
+from roadstead.observed.places import over
 from roadstead.observed.views import PodView, pod_view
 from tests.build import raw_pod
 
@@ -91,7 +93,7 @@ def test_events_name_the_cause(pod: PodView, events: list[dict[str, Any]], reaso
 )
 def test_what_is_worth_asking(pod: PodView, doubt: tuple[Topic, int] | None) -> None:
     began = datetime.fromisoformat(SINCE)
-    assert find_doubt([pod], NOW) == (None if doubt is None else Doubt(pod.uid, doubt[0], began + timedelta(seconds=doubt[1])))
+    assert find_doubt([pod], (), NOW) == (None if doubt is None else Doubt(pod.uid, doubt[0], began + timedelta(seconds=doubt[1])))
 
 
 def test_the_newest_answer_counts() -> None:
@@ -101,3 +103,25 @@ def test_the_newest_answer_counts() -> None:
     assert "503" in cause.message
     assert answers(Topic.READINESS, heard_of([READINESS]))
     assert not answers(Topic.READINESS, heard_of([STARTUP]))
+
+
+def test_a_pod_that_ended_without_a_word_is_asked_about_once_and_first() -> None:
+    """Evicted, and it ended well: the kubelet leaves it as Succeeded, and only an Event tells."""
+    ended = replace(pod_view(raw_pod("chat-1")), phase="Succeeded")
+    starting = pod_view(raw_pod("chat-2"))
+    doubt = find_doubt([starting, ended], (), NOW)
+    assert doubt == Doubt(ended.uid, Topic.END, NOW)
+    assert answers(Topic.END, ())
+    after = find_doubt([starting, ended], {ended.uid: ()}, NOW)
+    assert after is None or after.uid == starting.uid
+    assert find_doubt([replace(ended, reason="Evicted", phase="Failed")], (), NOW) is None
+
+
+def test_its_event_names_the_eviction() -> None:
+    ended = replace(pod_view(raw_pod()), phase="Succeeded")
+    told = {ended.uid: (Heard("Evicted", "Usage of EmptyDir volume exceeds the limit", ""),)}
+    cause = over(ended, Scene(NOW, heard=told))
+    assert cause is not None
+    assert cause.reason == "Evicted"
+    assert "Usage of EmptyDir volume exceeds the limit; it is replaced by itself" in cause.message
+    assert over(ended, Scene(NOW)) is None
