@@ -48,7 +48,7 @@ class ArtifactReconciler:
             self._registrar.forget(key)
             return None
         version = await self._registrar.version(key, stored)
-        previous: Mapping[str, Any] = stored.body().get("status") or {}
+        previous: Mapping[str, Any] = stored.status()
         uid, at = self._looked.get(key, ("", 0.0))
         elapsed = time.monotonic() - at
         if uid == stored.uid and elapsed < PAUSE_SECONDS:

@@ -15,6 +15,9 @@ from roadstead.kube.client import ApiClient
 from roadstead.kube.errors import NotFound
 from roadstead.observed.endpoint import Backend, observe_endpoint
 
+STATES = {str(state): state for state in State}
+"""A state that a newer version wrote and we don't know counts as none."""
+
 
 class EndpointReconciler:
     """Reconciles Deployments of ours."""
@@ -29,7 +32,7 @@ class EndpointReconciler:
         stored, deployment = self._objects.get(key), self._objects.deployment(key)
         if stored is None or deployment is None:
             return None
-        previous: Mapping[str, Any] = stored.body().get("status") or {}
+        previous: Mapping[str, Any] = stored.status()
         wanted = deployment.spec.workload_ref.name
         target = self._backend(key.namespace, wanted)
         active = self._backend(key.namespace, previous.get("activeWorkload") or wanted)
@@ -43,8 +46,9 @@ class EndpointReconciler:
 
     def _backend(self, namespace: str, name: str) -> Backend | None:
         """The Workload of that name; None if it is missing, going or softly deleted."""
-        workload = self._objects.workload(Key(Kind.WORKLOAD, namespace, name))
-        if workload is None or workload.spec.deleted or workload.metadata.deletion_timestamp is not None:
+        key = Key(Kind.WORKLOAD, namespace, name)
+        workload, stored = self._objects.workload(key), self._objects.get(key)
+        if workload is None or stored is None or workload.spec.deleted or workload.metadata.deletion_timestamp is not None:
             return None
         content = workload.spec.artifact
         if content is not None:
@@ -53,6 +57,6 @@ class EndpointReconciler:
             reference = workload.spec.artifact_ref
             artifact = self._objects.artifact(Key(Kind.ARTIFACT, namespace, reference.name)) if reference else None
             registered = artifact is not None and artifact.spec.status is ArtifactStatus.REGISTERED
-        state = workload.status.state if workload.status is not None and workload.status.state is not None else State.SUBMITTED
+        state = STATES.get(stored.state, State.SUBMITTED)
         ready = sum(pod.ready and not pod.terminating for pod in self._mirrors.pods((namespace, name)))
         return Backend(name, state, ready, registered, bool(workload.spec.suspend))

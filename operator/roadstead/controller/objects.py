@@ -27,7 +27,7 @@ Lineage = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """One object: ``raw`` is its JSON without managedFields.
+    """One object: ``raw`` is its JSON without managedFields and status, which is ours and isn't parsed to be checked: ``said`` is its JSON.
 
     ``refers`` are the artifact or workloads that it refers to, by name. ``declared`` differs when anything but the status does.
     ``state`` is a Workload's, empty while it has none.
@@ -35,6 +35,7 @@ class Stored:
 
     uid: str
     raw: bytes
+    said: bytes
     refers: tuple[str, ...]
     declared: tuple[Any, ...]
     lineage: Lineage | None = None
@@ -42,8 +43,14 @@ class Stored:
     state: str = ""
 
     def body(self) -> Body:
+        """The object without managedFields and status."""
         body: Body = orjson.loads(self.raw)
         return body
+
+    def status(self) -> Body:
+        """Its status; empty if it has none."""
+        status: Body = orjson.loads(self.said)
+        return status
 
 
 class Objects:
@@ -68,12 +75,20 @@ class Objects:
                 self.forget(key)
             return
         metadata = {name: value for name, value in metadata.items() if name not in ("managedFields", "resourceVersion")}
-        raw = orjson.dumps({**body, "metadata": metadata})
+        raw = orjson.dumps({**{name: value for name, value in body.items() if name != "status"}, "metadata": metadata})
+        said = orjson.dumps(body.get("status") or {})
         old = self._stored.get(key)
-        if old is not None and old.raw == raw:
+        if old is not None and (old.raw, old.said) == (raw, said):
             return
         stored = Stored(
-            metadata["uid"], raw, _refers(kind, body), _declared(metadata), lineage_of(kind, body), version_of(metadata), _state(kind, body)
+            uid=metadata["uid"],
+            raw=raw,
+            said=said,
+            refers=_refers(kind, body),
+            declared=_declared(metadata),
+            lineage=lineage_of(kind, body),
+            version=version_of(metadata),
+            state=_state(kind, body),
         )
         self._stored[key] = stored
         self._reindex(key, old, stored)
@@ -95,12 +110,12 @@ class Objects:
         return (key for key in self._stored if key.kind is kind)
 
     def workload(self, key: Key) -> Workload | None:
-        """A Workload, parsed."""
+        """A Workload, parsed; without its status."""
         stored = self._stored.get(key)
         return None if stored is None else Workload.model_validate_json(stored.raw)
 
     def artifact(self, key: Key) -> Artifact | None:
-        """An Artifact, parsed."""
+        """An Artifact, parsed; without its status."""
         stored = self._stored.get(key)
         return None if stored is None else Artifact.model_validate_json(stored.raw)
 
@@ -109,7 +124,7 @@ class Objects:
         return tuple(sorted(self._referring.get(key, ())))
 
     def deployment(self, key: Key) -> Deployment | None:
-        """A Deployment of ours, parsed."""
+        """A Deployment of ours, parsed; without its status."""
         stored = self._stored.get(key)
         return None if stored is None else Deployment.model_validate_json(stored.raw)
 

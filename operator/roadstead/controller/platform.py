@@ -84,9 +84,8 @@ class PlatformKeeper:
         stored = self._objects.get(key)
         if key != KEY or stored is None:
             return None
-        body = stored.body()
-        previous: Mapping[str, Any] = body.get("status") or {}
-        generation = int(body["metadata"].get("generation") or 0)
+        previous: Mapping[str, Any] = stored.status()
+        generation = int(stored.body()["metadata"].get("generation") or 0)
         if self._problems:
             kept = "the last good settings stay in force" if self._good is not None else "nothing is created until it is corrected"
             conditions = not_ready("Invalid", f"{'; '.join(self._problems)}; {kept}")

@@ -178,7 +178,7 @@ class WorkloadReconciler:
     def _previous(self, key: Key, workload: Workload) -> Mapping[str, Any]:
         """The status last written; a re-created Workload of the same name inherits nothing."""
         stored = self._objects.get(key)
-        cached: Mapping[str, Any] = (stored.body().get("status") or {}) if stored else {}
+        cached: Mapping[str, Any] = stored.status() if stored else {}
         uid = workload.metadata.uid or ""
         memory = self._memories.get(key)
         if memory is None or memory.uid != uid:
