@@ -20,12 +20,13 @@ from hack.cluster.control import ControlCluster, control_cluster
 from roadstead.api.artifact import Artifact
 from roadstead.api.platform import PlatformSpec
 from roadstead.api.workload import Workload
-from roadstead.controller.kinds import ARTIFACTS, CHILDREN, WORKLOADS
+from roadstead.controller.kinds import CHILDREN
 from roadstead.desired import Inputs, build
 from roadstead.kube.client import ApiClient
 from roadstead.kube.config import load
 from roadstead.kube.resource import DEPLOYMENTS, HPAS, NAMESPACES, SERVICES, Body
 from roadstead.observed.observe import METRICS_SECONDS
+from roadstead.resources import ARTIFACTS, WORKLOADS
 from tests.bench.measure import Moments, audit_bytes, cpu_seconds, memory_mib, requests, share, written
 from tests.build import cpu_autoscaling, raw_artifact, raw_workload
 from tests.clusters import NAMESPACE, add_fake_nodes, install_crds, install_rbac, running_operator, wait_admission

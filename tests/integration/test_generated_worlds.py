@@ -12,13 +12,14 @@ from hack.cluster.control import ControlCluster
 from roadstead.api.artifact import Artifact
 from roadstead.api.platform import PlatformSpec
 from roadstead.api.workload import Workload
-from roadstead.controller.kinds import ARTIFACTS, CHILDREN, WORKLOADS
+from roadstead.controller.kinds import CHILDREN
 from roadstead.desired import ChildKind, Inputs, build
 from roadstead.errors import Refusal
 from roadstead.kube.client import ApiClient
 from roadstead.kube.config import load
 from roadstead.kube.errors import ApiError
 from roadstead.kube.resource import Resource
+from roadstead.resources import ARTIFACTS, WORKLOADS
 from tests.conftest import LONG
 from tests.strategies import PLATFORM, worlds
 

@@ -12,7 +12,6 @@ import pytest
 
 from hack.cluster.control import ControlCluster
 from roadstead.controller.children import NOBODYS_VERSION
-from roadstead.controller.kinds import WORKLOADS
 from roadstead.kube.client import ApiClient
 from roadstead.kube.config import load
 from roadstead.kube.errors import Conflict, Fenced, Invalid, NotFound
@@ -21,6 +20,7 @@ from roadstead.kube.lease import Elector
 from roadstead.kube.managed_fields import ownership, removal_patch
 from roadstead.kube.reflector import Reflector
 from roadstead.kube.resource import CRDS, DEPLOYMENTS, EVENTS, HPAS, LEASES, NAMESPACES, SERVICES, Body, Key, Resource
+from roadstead.resources import WORKLOADS
 from tests.clusters import wait_admission
 
 US = "roadstead"

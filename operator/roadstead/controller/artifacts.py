@@ -10,7 +10,7 @@ from typing import Any
 from roadstead.api.artifact import Artifact
 from roadstead.api.identity import object_id
 from roadstead.controller.drafts import Drafts
-from roadstead.controller.kinds import ARTIFACTS, Key
+from roadstead.controller.kinds import Key
 from roadstead.controller.objects import Objects
 from roadstead.controller.platform import PlatformKeeper
 from roadstead.controller.registration import Registrar
@@ -19,6 +19,7 @@ from roadstead.desired.content import content_digest
 from roadstead.kube.client import ApiClient
 from roadstead.kube.errors import NotFound
 from roadstead.observed.conditions import Condition, Verdict, not_ready, render
+from roadstead.resources import ARTIFACTS
 
 USERS_SHOWN = 10
 PAUSE_SECONDS = 1.0

@@ -12,7 +12,7 @@ from roadstead.api.platform import PlatformSpec
 from roadstead.controller.artifacts import ArtifactReconciler
 from roadstead.controller.drafts import Drafts
 from roadstead.controller.endpoints import EndpointReconciler
-from roadstead.controller.kinds import ARTIFACTS, ENDPOINTS, PLATFORMS, WORKLOADS, Key, Kind
+from roadstead.controller.kinds import Key, Kind
 from roadstead.controller.mirrors import Mirrors
 from roadstead.controller.objects import Objects
 from roadstead.controller.pace import Pace
@@ -30,6 +30,7 @@ from roadstead.kube.queue import WorkQueue
 from roadstead.kube.resource import Resource
 from roadstead.kube.workers import run_workers
 from roadstead.observed.views import ChildView
+from roadstead.resources import ARTIFACTS, ENDPOINTS, PLATFORMS, WORKLOADS
 
 log = logging.getLogger(__name__)
 SETTLE_SECONDS = 0.2

@@ -8,12 +8,13 @@ from typing import Any
 
 from roadstead.api.artifact import ArtifactStatus
 from roadstead.api.conditions import State
-from roadstead.controller.kinds import ENDPOINTS, Key, Kind
+from roadstead.controller.kinds import Key, Kind
 from roadstead.controller.mirrors import Mirrors
 from roadstead.controller.objects import Objects
 from roadstead.kube.client import ApiClient
 from roadstead.kube.errors import NotFound
 from roadstead.observed.endpoint import Backend, observe_endpoint
+from roadstead.resources import ENDPOINTS
 
 STATES = {str(state): state for state in State}
 """A state that a newer version wrote and we don't know counts as none."""

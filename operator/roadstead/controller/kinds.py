@@ -1,4 +1,4 @@
-"""Our kinds and our children as resources of the API, and the keys of the work queue."""
+"""Our children as resources of the API, and the keys of the work queue."""
 
 from __future__ import annotations
 
@@ -13,16 +13,8 @@ from roadstead.kube.resource import (
     PDBS,
     SCALED_OBJECTS,
     SERVICES,
-    Resource,
 )
-from roadstead.names import GROUP, VERSION
-
-ARTIFACTS = Resource(GROUP, VERSION, "artifacts", "Artifact")
-WORKLOADS = Resource(GROUP, VERSION, "workloads", "Workload")
-ENDPOINTS = Resource(GROUP, VERSION, "deployments", "Deployment")
-"""Our own kind Deployment; called so in code to be told from apps/v1."""
-PLATFORMS = Resource(GROUP, VERSION, "platforms", "Platform", namespaced=False)
-PLATFORM_NAME = "default"
+from roadstead.resources import ARTIFACTS
 
 CHILDREN = {
     ChildKind.ARTIFACT: ARTIFACTS,

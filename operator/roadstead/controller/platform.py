@@ -10,13 +10,14 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from roadstead.api.platform import PlatformSpec
-from roadstead.controller.kinds import PLATFORM_NAME, PLATFORMS, Key, Kind
+from roadstead.controller.kinds import Key, Kind
 from roadstead.controller.objects import Objects
 from roadstead.desired.settings import problems
 from roadstead.errors import Reason, Refusal
 from roadstead.kube.client import ApiClient
 from roadstead.kube.errors import NotFound
 from roadstead.observed.conditions import Condition, Verdict, not_ready, render
+from roadstead.resources import PLATFORM_NAME, PLATFORMS
 
 log = logging.getLogger(__name__)
 KEY: Final = Key(Kind.PLATFORM, "", PLATFORM_NAME)

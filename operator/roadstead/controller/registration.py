@@ -6,10 +6,11 @@ import asyncio
 import logging
 from weakref import WeakValueDictionary
 
-from roadstead.controller.kinds import ARTIFACTS, Key, Kind
+from roadstead.controller.kinds import Key, Kind
 from roadstead.controller.objects import Lineage, Objects, Stored, lineage_of, version_of
 from roadstead.kube.client import ApiClient
 from roadstead.names import BOOKKEEPING_MANAGER, VERSION_ANNOTATION
+from roadstead.resources import ARTIFACTS
 
 log = logging.getLogger(__name__)
 

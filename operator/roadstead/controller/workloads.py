@@ -16,7 +16,7 @@ from roadstead.api.workload import Workload
 from roadstead.controller.children import ChildWriter, Written
 from roadstead.controller.drafts import Drafts
 from roadstead.controller.hearing import listen
-from roadstead.controller.kinds import WORKLOADS, Key, Kind
+from roadstead.controller.kinds import Key, Kind
 from roadstead.controller.memory import Memory
 from roadstead.controller.mirrors import Mirrors
 from roadstead.controller.objects import Objects
@@ -37,6 +37,7 @@ from roadstead.observed.conditions import timestamp
 from roadstead.observed.gpu import missing_gpu
 from roadstead.observed.scaler import HpaView, ScaledObjectView, ScalerView, hpa_scaler, rested_template, scaled_object_scaler
 from roadstead.observed.views import ChildView
+from roadstead.resources import WORKLOADS
 
 log = logging.getLogger(__name__)
 REFUSED_AGAIN_SECONDS = 60.0

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
+from copy import copy
 from dataclasses import dataclass
 from typing import Final, Literal, Self, TypeAlias
 
@@ -69,6 +70,16 @@ class ApiClient:
             silence_seconds=silence_seconds,
             retry_base_seconds=retry_base_seconds,
         )
+        self._bearer: str | None = None
+
+    def acting(self, bearer: str) -> ApiClient:
+        """The same client, over the same connections, in the name of whoever holds that token.
+
+        Build the client from ``load(..., credentials=False)``: a client certificate would go before any token.
+        """
+        other = copy(self)
+        other._bearer = bearer
+        return other
 
     @property
     def calls(self) -> Counter[tuple[str, str, int]]:
@@ -163,9 +174,23 @@ class ApiClient:
         # JSON is YAML; the server has no other media type for apply.
         return await self._call("apply", "PATCH", resource, path, query=query, body=body, content_type="application/apply-patch+yaml")
 
-    async def create(self, resource: Resource, namespace: str | None, body: Body, *, field_manager: str | None = None) -> Body:
+    async def create(
+        self, resource: Resource, namespace: str | None, body: Body, *, field_manager: str | None = None, dry_run: bool = False
+    ) -> Body:
         """POST; raises Conflict if the name is taken."""
-        return await self._call("create", "POST", resource, resource.path(namespace), query=_manager(field_manager), body=body)
+        query = _manager(field_manager)
+        if dry_run:
+            query["dryRun"] = "All"
+        return await self._call("create", "POST", resource, resource.path(namespace), query=query, body=body)
+
+    async def serves(self, resource: Resource) -> bool:
+        """Whether the server knows the kind."""
+        group = "/".join(filter(None, ("/apis" if resource.group else "/api", resource.group, resource.version)))
+        try:
+            found = await self._call("get", "GET", resource, group)
+        except NotFound:
+            return False
+        return any(kind["name"] == resource.plural for kind in found["resources"])
 
     async def merge_patch(
         self,
@@ -261,7 +286,7 @@ class ApiClient:
         repeatable: bool | None = None,
     ) -> Body:
         data = None if body is None else encoded(body)
-        request = Request(verb, resource.plural, method, path, query or {}, data, content_type)
+        request = Request(verb, resource.plural, method, path, query or {}, data, content_type, self._bearer)
         return await self._transport.call(request, repeatable=verb in _REPEATABLE if repeatable is None else repeatable)
 
 

@@ -75,15 +75,21 @@ class ClusterConfig:
         return self.reread() or self.token != refused
 
 
-def load(kubeconfig: Path | None = None, context: str | None = None) -> ClusterConfig:
-    """From ``kubeconfig`` if given, else from the pod we run in, else from $KUBECONFIG or ~/.kube/config. Raises ConfigError."""
+def load(kubeconfig: Path | None = None, context: str | None = None, *, credentials: bool = True) -> ClusterConfig:
+    """From ``kubeconfig`` if given, else from the pod we run in, else from $KUBECONFIG or ~/.kube/config. Raises ConfigError.
+
+    Without ``credentials`` only the way there: for calls that each carry a token of their own.
+    """
     if kubeconfig is None and context is None and "KUBERNETES_SERVICE_HOST" in os.environ:
-        return _from_pod()
+        config = _from_pod()
+        if not credentials:
+            config.token_file = None
+        return config
     if kubeconfig is None:
         # kubectl merges the files of a list; one is enough here.
         first = os.environ.get("KUBECONFIG", "").split(os.pathsep)[0]
         kubeconfig = Path(first) if first else Path.home() / ".kube" / "config"
-    return _from_kubeconfig(kubeconfig, context)
+    return _from_kubeconfig(kubeconfig, context, credentials)
 
 
 def _from_pod() -> ClusterConfig:
@@ -103,7 +109,7 @@ def _from_pod() -> ClusterConfig:
     raise ConfigError(f"{SERVICE_ACCOUNT} can't be read")
 
 
-def _from_kubeconfig(path: Path, context: str | None) -> ClusterConfig:
+def _from_kubeconfig(path: Path, context: str | None, credentials: bool) -> ClusterConfig:
     try:
         document = yaml.safe_load(path.read_text())
     except (OSError, yaml.YAMLError) as error:
@@ -112,7 +118,7 @@ def _from_kubeconfig(path: Path, context: str | None) -> ClusterConfig:
         raise ConfigError(f"{path} isn't a kubeconfig")
     chosen = _named(document, "context", context or document.get("current-context") or "", path)
     cluster = _named(document, "cluster", chosen.get("cluster", ""), path)
-    user = _named(document, "user", chosen["user"], path) if chosen.get("user") else {}
+    user = _named(document, "user", chosen["user"], path) if credentials and chosen.get("user") else {}
     if "server" not in cluster:
         raise ConfigError(f"{path}: cluster {chosen['cluster']!r} has no server")
     for unsupported in ("exec", "auth-provider", "username"):

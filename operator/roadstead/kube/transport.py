@@ -12,7 +12,7 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Literal, TypeAlias
 
 import aiohttp
@@ -47,6 +47,8 @@ class Request:
     query: Mapping[str, str]
     data: bytes | None = None
     content_type: str = JSON
+    bearer: str | None = field(default=None, repr=False)
+    """Somebody else's token, in whose name the call is made; None: our own."""
 
     def __str__(self) -> str:
         return f"{self.method} {self.path}"
@@ -120,7 +122,8 @@ class Transport:
                 return await self._try(request)
             except ApiError as error:
                 failures += 1
-                if failures >= TRIES or not self._worth_repeating(error, repeatable, token):
+                lent = request.bearer is not None and isinstance(error, Unauthorized)  # somebody else's token: nothing to read anew
+                if lent or failures >= TRIES or not self._worth_repeating(error, repeatable, token):
                     raise
                 pause = max(error.retry_after or 0.0, backoff(failures, base=self._retry_base, cap=LONGEST_PAUSE_SECONDS))
                 if pause > LONGEST_PAUSE_SECONDS:
@@ -195,7 +198,7 @@ class Transport:
         if self._session is None:
             raise RuntimeError("ApiClient is used outside of its context")
         headers = {"Content-Type": request.content_type} if request.data is not None else {}
-        token = self._config.bearer()
+        token = request.bearer or self._config.bearer()
         if token:
             headers["Authorization"] = f"Bearer {token}"
         return self._session.request(

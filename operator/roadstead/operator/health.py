@@ -7,15 +7,12 @@ whether this replica leads or not, and the event loop turns in time.
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 from aiohttp import web
 
 from roadstead.controller.controller import Controller
-from roadstead.operator.lag import LoopLag
+from roadstead.lag import LoopLag
 
 SILENT_SECONDS = 180.0
 """Bookmarks come once a minute; a watch without a word for three has been lost."""
@@ -59,20 +56,3 @@ class Health:
     def routes(self) -> list[web.RouteDef]:
         """The probes' paths."""
         return [web.get("/livez", self.livez), web.get("/readyz", self.readyz)]
-
-
-@asynccontextmanager
-async def served(routes: list[web.RouteDef], port: int) -> AsyncIterator[None]:
-    """Serve the routes on all addresses while the context lasts; port 0 serves nothing."""
-    if port == 0:
-        yield
-        return
-    app = web.Application()
-    app.add_routes(routes)
-    runner = web.AppRunner(app, access_log=None)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, port=port).start()
-        yield
-    finally:
-        await asyncio.shield(runner.cleanup())

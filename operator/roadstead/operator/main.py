@@ -21,10 +21,11 @@ from roadstead.kube.client import ApiClient
 from roadstead.kube.config import load
 from roadstead.kube.events import Recorder
 from roadstead.kube.lease import Elector
-from roadstead.operator.health import Health, served
-from roadstead.operator.lag import LoopLag
+from roadstead.lag import LoopLag
+from roadstead.listener import served
+from roadstead.logs import configure, set_level
+from roadstead.operator.health import Health
 from roadstead.operator.leadership import Leadership
-from roadstead.operator.logs import configure, set_level
 from roadstead.operator.metrics import Metrics
 from roadstead.operator.startup import Startup
 from roadstead.settings import Settings
@@ -32,7 +33,7 @@ from roadstead.settings import Settings
 
 def run(settings: Settings) -> None:
     """Run the operator in this process until SIGTERM or SIGINT. Raises when one of its parts ends beyond repair."""
-    configure(settings)
+    configure(settings.log_format, settings.log_level)
     uvloop.run(serve(settings))
 
 

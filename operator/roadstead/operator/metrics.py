@@ -24,6 +24,7 @@ from roadstead.controller.controller import Controller, Result
 from roadstead.controller.kinds import Kind
 from roadstead.kube.client import ApiClient
 from roadstead.kube.lease import Elector
+from roadstead.listener import metrics_route
 
 QUEUE: Final = "roadstead"
 LEASE: Final = "roadstead-operator"
@@ -101,11 +102,7 @@ class Metrics:
 
     def routes(self) -> list[web.RouteDef]:
         """The one path."""
-        return [web.get("/metrics", self._metrics)]
-
-    async def _metrics(self, request: web.Request) -> web.Response:
-        encoder, content_type = prometheus.exposition.choose_encoder(request.headers.get("Accept", ""))
-        return web.Response(body=encoder(self.registry), headers={"Content-Type": content_type})
+        return [metrics_route(self.registry)]
 
 
 class _Kept(Collector):

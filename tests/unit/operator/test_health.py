@@ -10,8 +10,8 @@ from typing import Any, cast
 import pytest
 
 from roadstead.kube.resource import PODS
+from roadstead.lag import PAUSE_SECONDS, LoopLag
 from roadstead.operator.health import Health
-from roadstead.operator.lag import PAUSE_SECONDS, LoopLag
 
 
 @pytest.fixture

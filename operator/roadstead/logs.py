@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 import orjson
 
 from roadstead.kube.workers import LOOKED_AT
-from roadstead.settings import Settings
 
 log = logging.getLogger(__name__)
 
@@ -43,12 +42,12 @@ class TextFormatter(logging.Formatter):
         return f"{text} object={looked_at}" if looked_at else text
 
 
-def configure(settings: Settings) -> None:
+def configure(log_format: str, log_level: str) -> None:
     """Set up the root logger. kopf reports every event at INFO; only its warnings are kept."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonFormatter() if settings.log_format == "json" else TextFormatter())
+    handler.setFormatter(JsonFormatter() if log_format == "json" else TextFormatter())
     handler.addFilter(_without_kopfs_traceback)
-    logging.basicConfig(level=settings.log_level, handlers=[handler], force=True)
+    logging.basicConfig(level=log_level, handlers=[handler], force=True)
     logging.getLogger("kopf").setLevel(logging.WARNING)
 
 
