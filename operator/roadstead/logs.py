@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from contextvars import ContextVar
 from datetime import UTC, datetime
 
 import orjson
@@ -11,6 +12,8 @@ import orjson
 from roadstead.kube.workers import LOOKED_AT
 
 log = logging.getLogger(__name__)
+REQUEST: ContextVar[str] = ContextVar("request", default="")
+"""Id of the request that is being answered."""
 
 
 class JsonFormatter(logging.Formatter):
@@ -25,6 +28,10 @@ class JsonFormatter(logging.Formatter):
         }
         if looked_at := LOOKED_AT.get():
             entry["object"] = looked_at
+        if request := REQUEST.get():
+            entry["request"] = request
+        if audit := getattr(record, "audit", None):
+            entry["audit"] = audit
         if record.exc_info:
             entry["error"] = self.formatException(record.exc_info)
         return orjson.dumps(entry).decode()
@@ -39,7 +46,13 @@ class TextFormatter(logging.Formatter):
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - its name in the standard library
         text = super().formatMessage(record)
         looked_at = LOOKED_AT.get()
-        return f"{text} object={looked_at}" if looked_at else text
+        if audit := getattr(record, "audit", None):
+            text += "".join(f" {name}={orjson.dumps(value).decode()}" for name, value in audit.items())
+        if looked_at:
+            text += f" object={looked_at}"
+        if request := REQUEST.get():
+            text += f" request={request}"
+        return text
 
 
 def configure(log_format: str, log_level: str) -> None:

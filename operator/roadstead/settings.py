@@ -37,3 +37,46 @@ class Settings:
     """Pause between sweeps for deletions that kopf's watches missed."""
     resync_seconds: float = 36_000.0
     """Pause between looks at every object, changed or not."""
+
+
+@dataclass(frozen=True, slots=True)
+class ApiSettings:
+    """Settings of ``roadstead api``."""
+
+    kubeconfig: Path | None = None
+    """File to reach the cluster by; None: the pod's service account, else the user's own kubeconfig."""
+    context: str | None = None
+    """Context of that file; None: its current one."""
+    namespace: str = "roadstead-system"
+    """Where the operator's Lease lives: while nobody renews it, states are unknown."""
+    default_namespace: str = "default"
+    """Where objects go whose request names no namespace and whose caller is no service account."""
+    log_format: str = "text"
+    """``text`` for people, ``json`` for machines."""
+    log_level: str = "INFO"
+    host: str = "0.0.0.0"  # noqa: S104 - a pod listens on all of its addresses
+    """Address that the API listens on."""
+    port: int = 8000
+    """Port that the API listens on."""
+    health_port: int = 8081
+    """``/livez`` and ``/readyz``; 0 switches the listener off."""
+    metrics_port: int = 8080
+    """``/metrics``; 0 switches the listener off."""
+    audience: str = "roadstead"
+    """Tokens for this audience may read and invoke, beside those for the API server's own."""
+    verdict_seconds: float = 10.0
+    """How long a positive answer of TokenReview or SubjectAccessReview is kept."""
+    refusal_seconds: float = 1.0
+    """How long a negative one is kept: short, so that a new right works at once."""
+    requests_per_second: float = 50.0
+    """What one caller may ask for, in the long run, of one replica; 0: no limit."""
+    burst: int = 200
+    """What one caller may ask for at once."""
+    max_body_bytes: int = 1_048_576
+    """Largest body of a request; what the cluster stores may have 1.5 MB."""
+    request_seconds: float = 25.0
+    """Time for headers and body of a request to arrive, and for its answer; clients give up after 30."""
+    drain_seconds: float = 5.0
+    """After SIGTERM: how long requests are still taken, until no load balancer sends any."""
+    trusted_proxies: tuple[str, ...] = ()
+    """Addresses or networks whose X-Forwarded-Proto, -Host and -Prefix are believed."""

@@ -1,4 +1,4 @@
-"""The operator as a process, with exactly the chart's rights, for the tests of one module."""
+"""The operator and the REST API as processes, with exactly the rights they need, for the tests of one module."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 import yaml
 
 from hack.cluster.control import ControlCluster
 from tests.clusters import running_operator
+from tests.support.rest import Served, account, install_api_rights, running_api
 
 
 @pytest.fixture(scope="module")
@@ -28,3 +30,21 @@ def settings(cluster: ControlCluster) -> Iterator[None]:
     cluster.kubectl("delete", "rsp", "default", "--ignore-not-found")
     body = {key: before[key] for key in ("apiVersion", "kind", "spec")} | {"metadata": {"name": "default"}}
     cluster.kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", input=yaml.safe_dump(body))
+
+
+@pytest.fixture(scope="module")
+def api_kubeconfig(cluster: ControlCluster) -> Path:
+    return install_api_rights(cluster)
+
+
+@pytest.fixture(scope="module")
+def api(cluster: ControlCluster, api_kubeconfig: Path) -> Iterator[Served]:
+    with running_api(cluster, api_kubeconfig) as served:
+        yield served
+
+
+@pytest.fixture
+def client(cluster: ControlCluster, api: Served, namespace: str) -> Iterator[httpx.Client]:
+    token = account(cluster, namespace, "editor", "roadstead-edit")
+    with httpx.Client(base_url=f"{api.url}/api/v2", headers={"Authorization": f"Bearer {token}"}, timeout=30) as http:
+        yield http

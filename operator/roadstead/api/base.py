@@ -80,12 +80,17 @@ def keyed(*keys: str) -> Json:
     return {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": list(keys)}
 
 
+PATTERN_MESSAGES: dict[str, str] = {}
+"""What to say of a string that doesn't match, by pattern: pydantic itself would show the expression alone."""
+
+
 def text(pattern: str, message: str, most: int, least: int = 1) -> Any:
     """A string of ``least`` to ``most`` characters that matches a pattern (RE2).
 
     The pattern is checked by pydantic, and by the API server as a CEL rule: that says ``message``, where a bare pattern would show the
     expression alone.
     """
+    PATTERN_MESSAGES[pattern] = message
     return Field(
         min_length=least or None, max_length=most, pattern=pattern, json_schema_extra=rules(cel(f"self.matches(r'{pattern}')", message))
     )

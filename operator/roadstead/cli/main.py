@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import Annotated
 
 import typer
 
 from roadstead import __version__
 from roadstead.cli import crds
+from roadstead.cli.api import api
 from roadstead.cli.connection import Context, Kubeconfig, fail
+from roadstead.cli.logs import LogFormat, LogLevel
 from roadstead.settings import Settings
 
 app = typer.Typer(
@@ -20,22 +21,7 @@ app = typer.Typer(
     help="Run containerised AI services on GPU clusters.",
 )
 app.add_typer(crds.app, name="crds")
-
-
-class LogFormat(StrEnum):
-    """How log lines look."""
-
-    TEXT = "text"
-    JSON = "json"
-
-
-class LogLevel(StrEnum):
-    """The least severe lines that are written."""
-
-    DEBUG = "debug"
-    INFO = "info"
-    WARNING = "warning"
-    ERROR = "error"
+app.command()(api)
 
 
 DEFAULTS = Settings()

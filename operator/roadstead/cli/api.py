@@ -1,0 +1,102 @@
+"""``roadstead api``: the REST API as a process."""
+
+from __future__ import annotations
+
+from ipaddress import ip_network
+from typing import Annotated
+
+import typer
+
+from roadstead.cli.connection import Context, Kubeconfig, fail
+from roadstead.cli.logs import LogFormat, LogLevel
+from roadstead.settings import ApiSettings
+
+DEFAULTS = ApiSettings()
+LOG_FORMAT = LogFormat(DEFAULTS.log_format)
+LOG_LEVEL = LogLevel(DEFAULTS.log_level.lower())
+
+
+def api(
+    *,
+    kubeconfig: Kubeconfig = DEFAULTS.kubeconfig,
+    context: Context = DEFAULTS.context,
+    namespace: Annotated[str, typer.Option(envvar="ROADSTEAD_NAMESPACE", help="Where the operator's Lease lives.")] = DEFAULTS.namespace,
+    default_namespace: Annotated[
+        str, typer.Option(envvar="ROADSTEAD_DEFAULT_NAMESPACE", help="Where objects go whose request and caller name no namespace.")
+    ] = DEFAULTS.default_namespace,
+    log_format: Annotated[LogFormat, typer.Option(envvar="ROADSTEAD_LOG_FORMAT", help="For people, or for machines.")] = LOG_FORMAT,
+    log_level: Annotated[
+        LogLevel, typer.Option(envvar="ROADSTEAD_LOG_LEVEL", case_sensitive=False, help="The least severe lines that are written.")
+    ] = LOG_LEVEL,
+    host: Annotated[str, typer.Option(envvar="ROADSTEAD_HOST", help="Address to listen on.")] = DEFAULTS.host,
+    port: Annotated[int, typer.Option(envvar="ROADSTEAD_PORT", min=1, max=65535, help="Port to listen on.")] = DEFAULTS.port,
+    health_port: Annotated[
+        int, typer.Option(envvar="ROADSTEAD_HEALTH_PORT", min=0, max=65535, help="Port of /livez and /readyz; 0: none.")
+    ] = DEFAULTS.health_port,
+    metrics_port: Annotated[
+        int, typer.Option(envvar="ROADSTEAD_METRICS_PORT", min=0, max=65535, help="Port of /metrics; 0: none.")
+    ] = DEFAULTS.metrics_port,
+    audience: Annotated[
+        str, typer.Option(envvar="ROADSTEAD_AUDIENCE", help="Tokens for this audience may read and invoke, but not write.")
+    ] = DEFAULTS.audience,
+    verdict_seconds: Annotated[
+        float, typer.Option(envvar="ROADSTEAD_VERDICT_SECONDS", min=0, help="How long the API server's word on tokens and rights is kept.")
+    ] = DEFAULTS.verdict_seconds,
+    refusal_seconds: Annotated[
+        float, typer.Option(envvar="ROADSTEAD_REFUSAL_SECONDS", min=0, help="How long its refusals are kept.")
+    ] = DEFAULTS.refusal_seconds,
+    requests_per_second: Annotated[
+        float, typer.Option(envvar="ROADSTEAD_REQUESTS_PER_SECOND", min=0, help="What a caller may ask for in the long run; 0: no limit.")
+    ] = DEFAULTS.requests_per_second,
+    burst: Annotated[int, typer.Option(envvar="ROADSTEAD_BURST", min=1, help="What a caller may ask for at once.")] = DEFAULTS.burst,
+    max_body_bytes: Annotated[
+        int, typer.Option(envvar="ROADSTEAD_MAX_BODY_BYTES", min=1, help="Largest body of a request.")
+    ] = DEFAULTS.max_body_bytes,
+    request_seconds: Annotated[
+        float, typer.Option(envvar="ROADSTEAD_REQUEST_SECONDS", min=1, help="How long a request may take.")
+    ] = DEFAULTS.request_seconds,
+    drain_seconds: Annotated[
+        float, typer.Option(envvar="ROADSTEAD_DRAIN_SECONDS", min=0, help="How long requests are still taken after SIGTERM.")
+    ] = DEFAULTS.drain_seconds,
+    trusted_proxies: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--trusted-proxy", envvar="ROADSTEAD_TRUSTED_PROXIES", help="Address or network whose X-Forwarded headers are believed."
+        ),
+    ] = None,
+) -> None:
+    """Run the REST API until it is told to stop. Any number of replicas may run side by side."""
+    for proxy in trusted_proxies or ():
+        try:
+            ip_network(proxy, strict=False)
+        except ValueError as error:
+            raise typer.BadParameter(f"--trusted-proxy: {error}") from error
+    settings = ApiSettings(
+        kubeconfig=kubeconfig,
+        context=context,
+        namespace=namespace,
+        default_namespace=default_namespace,
+        log_format=str(log_format),
+        log_level=log_level.upper(),
+        host=host,
+        port=port,
+        health_port=health_port,
+        metrics_port=metrics_port,
+        audience=audience,
+        verdict_seconds=verdict_seconds,
+        refusal_seconds=refusal_seconds,
+        requests_per_second=requests_per_second,
+        burst=burst,
+        max_body_bytes=max_body_bytes,
+        request_seconds=request_seconds,
+        drain_seconds=drain_seconds,
+        trusted_proxies=tuple(trusted_proxies or ()),
+    )
+    # FastAPI and aiohttp cost most of a second, and only this command needs them.
+    from roadstead.kube.config import ConfigError  # noqa: PLC0415
+    from roadstead.rest.server import run  # noqa: PLC0415
+
+    try:
+        run(settings)
+    except ConfigError as error:
+        fail(f"The cluster can't be reached: {error}")

@@ -1,0 +1,112 @@
+"""Who calls: a bearer token, as the API server itself judges it (TokenReview).
+
+A token for the API server's own audience may do everything its owner may. One for our audience alone may read and invoke: the API
+server wouldn't take it for a write. Which of the two it is shows by asking in turn; no audience has to be configured or guessed.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import orjson
+
+from roadstead.kube.client import ApiClient
+from roadstead.kube.errors import Invalid
+from roadstead.kube.resource import TOKEN_REVIEWS
+from roadstead.rest.problems import BAD_TOKEN, NO_TOKEN, Problem, unauthorized
+from roadstead.rest.verdicts import Keeping, Verdicts
+
+SERVICE_ACCOUNT: Final = "system:serviceaccount:"
+WRITES_NEED: Final = "writes need a token for the API server's audience; this one may only read and invoke"
+LONGEST_TOKEN: Final = 16_384
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """The owner of a token."""
+
+    username: str
+    uid: str = ""
+    groups: tuple[str, ...] = ()
+    extra: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    writes: bool = True
+    """The token is one for the API server, which will take it for writes."""
+    token: str = field(default="", repr=False)
+    identity: bytes = field(init=False, repr=False)
+    """What its rights hang on, as a hash."""
+
+    def __post_init__(self) -> None:
+        rights = orjson.dumps([self.username, self.uid, self.groups, self.extra], option=orjson.OPT_SORT_KEYS)
+        object.__setattr__(self, "identity", hashlib.sha256(rights).digest())
+
+    @property
+    def namespace(self) -> str | None:
+        """A service account's own."""
+        return self.username.split(":")[2] if self.username.startswith(SERVICE_ACCOUNT) else None
+
+    def writer(self) -> Caller:
+        """The caller, if the token can write; raises 403 otherwise."""
+        if not self.writes:
+            raise Problem(403, WRITES_NEED)
+        return self
+
+
+class Callers:
+    """Tokens and their owners. Only hashes of tokens are kept as keys, with a key of this process."""
+
+    def __init__(self, client: ApiClient, audience: str, keeping: Keeping) -> None:
+        self._client = client
+        self._audience = audience
+        self._salt = os.urandom(32)
+        self._verdicts: Verdicts[bytes, Caller | None] = Verdicts(lambda caller: caller is not None, keeping)
+
+    async def of(self, authorization: str | None) -> Caller:
+        """The caller of a request with that header. Raises 401, and ApiError where the API server can't be asked."""
+        scheme, _, token = (authorization or "").partition(" ")
+        token = token.strip()
+        if scheme.lower() != "bearer" or not token:
+            raise unauthorized(NO_TOKEN)
+        if len(token) > LONGEST_TOKEN or not token.isascii() or _expired(token):
+            raise unauthorized(BAD_TOKEN)
+        caller = await self._verdicts.get(self._key(token), lambda: self._review(token))
+        if caller is None:
+            raise unauthorized(BAD_TOKEN)
+        return caller
+
+    def forget(self, caller: Caller) -> None:
+        """The API server didn't take the caller's token any more."""
+        self._verdicts.forget(self._key(caller.token))
+
+    def _key(self, token: str) -> bytes:
+        return hashlib.blake2b(token.encode(), key=self._salt, digest_size=32).digest()
+
+    async def _review(self, token: str) -> Caller | None:
+        for audiences, writes in (((), True), ((self._audience,), False)):
+            spec = {"token": token, "audiences": list(audiences)}
+            try:
+                review = await self._client.create(TOKEN_REVIEWS, None, {"apiVersion": "authentication.k8s.io/v1", "spec": spec})
+            except Invalid:
+                return None
+            status: dict[str, Any] = review.get("status") or {}
+            # Without audiences of its own an authenticator knows none: the token is then one for the API server (TokenReview's docs).
+            if status.get("authenticated") and (not audiences or set(audiences) & set(status.get("audiences") or ())):
+                user: dict[str, Any] = status.get("user") or {}
+                extra = {name: tuple(values) for name, values in (user.get("extra") or {}).items()}
+                return Caller(user["username"], user.get("uid", ""), tuple(user.get("groups") or ()), extra, writes, token)
+        return None
+
+
+def _expired(token: str) -> bool:
+    """Whether a JWT says of itself that its time is over: no verdict outlives it. Whatever else it says is for the API server to judge."""
+    try:
+        payload = token.split(".")[1]
+        expires = orjson.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))["exp"]
+        return bool(time.time() >= expires)
+    except (IndexError, ValueError, KeyError, TypeError):
+        return False

@@ -1,0 +1,35 @@
+"""How much one caller may ask of this replica: a bucket of tokens that fills at a steady rate."""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Final
+
+MOST: Final = 10_000
+"""Callers remembered; who has been forgotten begins with a full bucket."""
+
+
+class Buckets:
+    """One bucket a caller. ``rate`` is requests a second in the long run, ``burst`` at once; a rate of 0 means no limit."""
+
+    def __init__(self, rate: float, burst: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._rate = rate
+        self._burst = burst
+        self._clock = clock
+        self._levels: OrderedDict[str, tuple[float, float]] = OrderedDict()
+
+    def take(self, caller: str) -> float:
+        """0 if the request may pass, else the seconds until the next one may."""
+        if not self._rate:
+            return 0.0
+        now = self._clock()
+        level, then = self._levels.get(caller, (self._burst, now))
+        level = min(self._burst, level + (now - then) * self._rate)
+        wait = 0.0 if level >= 1 else (1 - level) / self._rate
+        self._levels[caller] = (level if wait else level - 1, now)
+        self._levels.move_to_end(caller)
+        if len(self._levels) > MOST:
+            self._levels.popitem(last=False)
+        return wait

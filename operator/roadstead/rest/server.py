@@ -1,0 +1,205 @@
+"""``roadstead api``: wires mirrors, reviews, application and listeners, and runs until told to stop.
+
+The end loses no request: first readiness goes, so that load balancers look elsewhere, and answers ask clients to reconnect; then no
+connection is taken any more, and what is under way is finished.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import AsyncExitStack
+
+import uvicorn
+import uvloop
+from aiohttp import web
+
+from roadstead import __version__
+from roadstead.kube.client import ApiClient
+from roadstead.kube.config import load
+from roadstead.lag import LoopLag
+from roadstead.listener import metrics_route, served
+from roadstead.logs import configure
+from roadstead.rest.app import build
+from roadstead.rest.cache import Cache
+from roadstead.rest.callers import Callers
+from roadstead.rest.context import Api
+from roadstead.rest.edge import Edge
+from roadstead.rest.keda import Keda
+from roadstead.rest.metrics import Metrics
+from roadstead.rest.operators import Operators
+from roadstead.rest.pages import Proxies
+from roadstead.rest.protocol import Protocol
+from roadstead.rest.reads import Reads
+from roadstead.rest.rights import Rights
+from roadstead.rest.store import Store
+from roadstead.rest.verdicts import Keeping
+from roadstead.settings import ApiSettings
+
+log = logging.getLogger(__name__)
+SILENT_SECONDS = 180.0
+"""Bookmarks come once a minute; a watch without a word for three has been lost."""
+LATE_SECONDS = 5.0
+IN_FLIGHT = 256
+"""Calls of the API server under way at once for callers; a Workload's creation takes three."""
+KEEP_ALIVE_SECONDS = 75
+
+
+def run(settings: ApiSettings) -> None:
+    """Serve in this process until SIGTERM or SIGINT. Raises when one of its parts ends beyond repair."""
+    configure(settings.log_format, settings.log_level)
+    uvloop.run(serve(settings))
+
+
+class Health:
+    """What the probes ask."""
+
+    def __init__(self, cache: Cache, lag: LoopLag) -> None:
+        self._cache = cache
+        self._lag = lag
+        self.leaving = False
+
+    def problem(self) -> str | None:
+        """What a restart may cure, in a sentence. An API server that can't be reached is no such thing."""
+        now = time.monotonic()
+        for reflector in self._cache.reflectors:
+            silent = now - max(reflector.last_heard, reflector.last_failed)
+            if reflector.present and silent > SILENT_SECONDS:
+                return f"the watch of {reflector.resource.plural} has been silent for {silent:.0f} s"
+        return None
+
+    def unready(self) -> str | None:
+        """Why no request should come here, in a sentence."""
+        if self.leaving:
+            return "about to end"
+        if not self._cache.filled:
+            return "caches are being filled"
+        if (late := self._lag.worst_seconds) > LATE_SECONDS:
+            return f"the event loop was {late:.1f} s late"
+        return self.problem()
+
+    async def livez(self, _: web.Request) -> web.Response:
+        problem = self.problem()
+        return web.Response(text=problem or "ok", status=503 if problem else 200)
+
+    async def readyz(self, _: web.Request) -> web.Response:
+        problem = self.unready()
+        return web.Response(text=problem or "ok", status=503 if problem else 200)
+
+    def routes(self) -> list[web.RouteDef]:
+        """The probes' paths."""
+        return [web.get("/livez", self.livez), web.get("/readyz", self.readyz)]
+
+
+class Server(uvicorn.Server):
+    """uvicorn's, without its signal handlers: the end is ours to order."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+async def serve(settings: ApiSettings) -> None:
+    """As ``run``, in a running loop."""
+    agent = f"roadstead-api/{__version__}"
+    own_config = load(settings.kubeconfig, settings.context)
+    callers_config = load(settings.kubeconfig, settings.context, credentials=False)
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with AsyncExitStack() as stack:
+        own = await stack.enter_async_context(ApiClient(own_config, user_agent=agent, max_in_flight=IN_FLIGHT))
+        lent = await stack.enter_async_context(
+            ApiClient(callers_config, user_agent=agent, max_in_flight=IN_FLIGHT, timeout_seconds=settings.request_seconds)
+        )
+        metrics = Metrics()
+        api = assembled(settings, own, lent, metrics)
+        edge = Edge(build(api), settings=settings, callers=api.callers, metrics=metrics)
+        lag = LoopLag(metrics.lagged)
+        health = Health(api.cache, lag)
+        await stack.enter_async_context(served(health.routes(), settings.health_port))
+        await stack.enter_async_context(served([metrics_route(metrics.registry)], settings.metrics_port))
+        tasks = {name: asyncio.create_task(loop_, name=name) for name, loop_ in api.cache.loops().items()}
+        tasks["operators"] = asyncio.create_task(api.operators.run())
+        tasks["lag"] = asyncio.create_task(lag.run())
+        server = Server(config(settings, edge))
+        try:
+            if await _filled_or_stopped(api.cache, stop, tasks):
+                tasks["server"] = asyncio.create_task(server.serve(), name="server")
+                await _until(stop, tasks)
+                health.leaving = edge.draining = True
+                log.info("Told to stop; takes requests for another %g s", settings.drain_seconds)
+                await asyncio.sleep(settings.drain_seconds)
+                server.should_exit = True
+                await tasks["server"]
+        finally:
+            for task in tasks.values():
+                task.cancel()
+            await asyncio.gather(*tasks.values(), return_exceptions=True)
+
+
+def assembled(settings: ApiSettings, own: ApiClient, lent: ApiClient, metrics: Metrics) -> Api:
+    """The parts of one process. ``lent`` is a client without credentials, for calls with the callers' own."""
+    cache = Cache(own)
+    metrics.watch(cache, (own, lent))
+    keeping = Keeping(settings.verdict_seconds, settings.refusal_seconds, lambda: float(cache.platform.gateway.stale_verdicts_seconds))
+    callers = Callers(own, settings.audience, keeping)
+    rights = Rights(own, keeping)
+    return Api(
+        settings=settings,
+        cache=cache,
+        callers=callers,
+        rights=rights,
+        reads=Reads(rights, metrics.missed),
+        store=Store(lent, own, callers),
+        operators=Operators(own, settings.namespace),
+        keda=Keda(own),
+        proxies=Proxies.of(settings.trusted_proxies),
+    )
+
+
+def config(settings: ApiSettings, app: Edge) -> uvicorn.Config:
+    """uvicorn's settings. It believes no X-Forwarded header: ``pages`` does, of trusted proxies."""
+    return uvicorn.Config(
+        app,
+        host=settings.host,
+        port=settings.port,
+        loop="none",
+        http=Protocol,
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=round(settings.request_seconds) + 1,
+    )
+
+
+async def _filled_or_stopped(cache: Cache, stop: asyncio.Event, tasks: dict[str, asyncio.Task[None]]) -> bool:
+    """Wait for the caches. False where the process was told to stop meanwhile."""
+    filled = asyncio.create_task(cache.wait_filled(), name="filled")
+    try:
+        await _until(stop, {**tasks, "filled": filled}, enough=filled)
+        return not stop.is_set()
+    finally:
+        filled.cancel()
+
+
+async def _until(stop: asyncio.Event, tasks: dict[str, asyncio.Task[None]], enough: asyncio.Task[None] | None = None) -> None:
+    """Return when told to stop, or ``enough`` is done; a part that ends otherwise takes the process down with it."""
+    stopped = asyncio.create_task(stop.wait(), name="stop")
+    waiting: set[asyncio.Task[None] | asyncio.Task[bool]] = {stopped, *tasks.values()}
+    try:
+        while not stopped.done() and not (enough is not None and enough.done()):
+            done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+    finally:
+        stopped.cancel()

@@ -1,0 +1,183 @@
+"""Writes, each with the caller's own token: admission policies and the audit log of the cluster see the person."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final, TypeVar
+
+from roadstead.kube.client import ApiClient
+from roadstead.kube.errors import ApiError, Conflict, NotFound, Unauthorized
+from roadstead.kube.resource import Body, Resource
+from roadstead.names import API_MANAGER, CREATED_ANNOTATION, CREATOR_ANNOTATION, ID_LABEL, UPDATED_ANNOTATION
+from roadstead.rest.cache import Mirror
+from roadstead.rest.callers import Caller, Callers
+from roadstead.rest.gitops import keeper, refusal
+from roadstead.rest.idempotency import Once
+from roadstead.rest.namespaces import HEADER as NAMESPACE_HEADER
+from roadstead.rest.problems import Location, Path, invalid, of_api, unavailable
+from roadstead.rest.records import Record
+
+R = TypeVar("R", bound=Record)
+TRIES: Final = 6
+"""How often a change is begun anew because somebody else was quicker."""
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """An object to be made: what the caller wants of it, without what this module adds."""
+
+    id: str
+    namespace: str
+    name: str
+    spec: Body
+    labels: Mapping[str, str]
+    annotations: Mapping[str, str]
+
+
+class Store:
+    """``callers`` is a client without credentials of its own, ``own`` this process's."""
+
+    def __init__(self, callers: ApiClient, own: ApiClient, tokens: Callers) -> None:
+        self._callers = callers
+        self._own = own
+        self._tokens = tokens
+
+    async def create(self, caller: Caller, mirror: Mirror[R], draft: Draft, place: Callable[[Path], Location]) -> R:
+        """Make it. Raises Problem, and Conflict where the name is taken."""
+        return mirror.put(await self._create(caller, mirror.resource, draft, place, dry_run=False))
+
+    async def rehearse(self, caller: Caller, mirror: Mirror[R], draft: Draft, place: Callable[[Path], Location]) -> None:
+        """As ``create``, without effect: schema, rights, policies and quotas are asked."""
+        await self._create(caller, mirror.resource, draft, place, dry_run=True)
+
+    async def _create(self, caller: Caller, resource: Resource, draft: Draft, place: Callable[[Path], Location], *, dry_run: bool) -> Body:
+        stamps = {CREATOR_ANNOTATION: caller.username, CREATED_ANNOTATION: datetime.now(UTC).isoformat(timespec="microseconds")}
+        body = {
+            "apiVersion": resource.api_version,
+            "kind": resource.kind,
+            "metadata": {
+                "name": draft.name,
+                "namespace": draft.namespace,
+                "labels": {**draft.labels, ID_LABEL: draft.id},
+                "annotations": {**draft.annotations, **stamps},
+            },
+            "spec": draft.spec,
+        }
+        client = self._callers.acting(caller.token)
+        try:
+            return await client.create(resource, draft.namespace, body, field_manager=API_MANAGER, dry_run=dry_run)
+        except NotFound as error:
+            raise invalid(("header", NAMESPACE_HEADER), f"namespace {draft.namespace} does not exist") from error
+        except Conflict as error:
+            if error.reason == "AlreadyExists":
+                raise
+            raise of_api(error, place) from error
+        except ApiError as error:
+            raise self._problem(caller, error, place) from error
+
+    async def again(self, caller: Caller, mirror: Mirror[R], draft: Draft, once: Once | None, taken: Conflict) -> R:
+        """What is there under the name of ``draft``, if the very same request has made it. Raises Problem."""
+        if once is None:
+            raise unavailable(f"the name chosen at random is taken: {taken.message}", 1) from taken
+        try:
+            body = await self._callers.acting(caller.token).get(mirror.resource, draft.namespace, draft.name)
+        except ApiError as error:
+            raise self._problem(caller, error, whole) from error
+        once.check(body)
+        return mirror.put(body)
+
+    async def exists(self, mirror: Mirror[R], draft: Draft) -> bool:
+        """Whether it has been made after all."""
+        try:
+            await self._own.get(mirror.resource, draft.namespace, draft.name)
+        except NotFound:
+            return False
+        return True
+
+    async def read(self, caller: Caller, mirror: Mirror[R], record: Record) -> Body:
+        """The object as it is now."""
+        try:
+            return await self._callers.acting(caller.token).get(mirror.resource, record.namespace, record.name)
+        except ApiError as error:
+            raise self._problem(caller, error, whole) from error
+
+    async def change(
+        self,
+        caller: Caller,
+        mirror: Mirror[R],
+        record: R,
+        decide: Callable[[Body], Mapping[str, Any]],
+        place: Callable[[Path], Location],
+    ) -> R:
+        """Change fields of its spec. ``decide`` takes the object as it is and returns the fields to set, None for those to remove; it may
+        raise Problem. Begins anew where somebody else was quicker. Writes nothing where nothing would differ."""
+        client = self._callers.acting(caller.token)
+        for attempt in range(TRIES):
+            body = await self.read(caller, mirror, record)
+            wished = decide(body)
+            spec = body["spec"]
+            changed = {field: value for field, value in wished.items() if spec.get(field) != value}
+            if not changed:
+                return mirror.put(body)
+            kept = keeper(body, changed)
+            if kept is not None:
+                raise invalid(place(("spec", kept[0])), refusal(body, kept[1]))
+            try:
+                patched = await client.json_patch(
+                    mirror.resource, record.namespace, record.name, _patch(body, changed), field_manager=API_MANAGER
+                )
+                return mirror.put(patched)
+            except Conflict as error:
+                if attempt == TRIES - 1:
+                    raise of_api(error, place) from error
+                await asyncio.sleep(random.uniform(0.01, 0.05) * 2**attempt)  # noqa: S311
+            except ApiError as error:
+                raise self._problem(caller, error, place) from error
+        raise AssertionError("unreachable")
+
+    async def remove(self, caller: Caller, mirror: Mirror[R], record: R) -> None:
+        """Delete that very object for good."""
+        try:
+            await self._callers.acting(caller.token).delete(mirror.resource, record.namespace, record.name, uid=record.uid)
+        except ApiError as error:
+            raise self._problem(caller, error, whole) from error
+        mirror.drop(record)
+
+    async def take_back(self, mirror: Mirror[R], record: R) -> None:
+        """Delete what was made a moment ago for something that was then refused; in our own name, since the caller may lack the right."""
+        await self._own.delete(mirror.resource, record.namespace, record.name, uid=record.uid)
+        mirror.drop(record)
+
+    def _problem(self, caller: Caller, error: ApiError, place: Callable[[Path], Location]) -> Exception:
+        if isinstance(error, Unauthorized):
+            self._tokens.forget(caller)
+        return of_api(error, place)
+
+
+def whole(path: Path) -> Location:
+    """Where there is no body, all is about the request as a whole."""
+    return ("body", *path)
+
+
+def _patch(body: Body, changed: Mapping[str, Any]) -> list[Body]:
+    """A JSON patch that holds for this very state of this very object."""
+    metadata, spec = body["metadata"], body["spec"]
+    operations: list[Body] = [
+        {"op": "test", "path": f"/metadata/{field}", "value": metadata[field]} for field in ("uid", "resourceVersion")
+    ]
+    for field, value in changed.items():
+        if value is not None:
+            operations.append({"op": "add", "path": f"/spec/{field}", "value": value})
+        elif field in spec:
+            operations.append({"op": "remove", "path": f"/spec/{field}"})
+    stamp = {UPDATED_ANNOTATION: datetime.now(UTC).isoformat(timespec="microseconds")}
+    if not metadata.get("annotations"):
+        operations.append({"op": "add", "path": "/metadata/annotations", "value": stamp})
+    else:
+        for name, text in stamp.items():
+            operations.append({"op": "add", "path": f"/metadata/annotations/{name.replace('/', '~1')}", "value": text})
+    return operations

@@ -1,0 +1,90 @@
+"""Answers of the API server that are kept for seconds: who a token belongs to, and what its owner may do.
+
+One question is asked once, however many wait for its answer. A positive answer serves for ``kept`` seconds, a negative one for a moment
+only, so that a new right works at once. While the API server can't be asked, a positive one stays in force for ``stale`` seconds more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Hashable
+from dataclasses import dataclass
+from typing import Final, Generic, TypeVar
+
+from roadstead.kube.errors import ApiError
+
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
+MOST: Final = 20_000
+"""Answers kept at once; the least used go first."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept(Generic[V]):
+    value: V
+    asked_at: float
+    positive: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Keeping:
+    """For how long. ``stale_seconds`` is asked when it matters, since it is a setting of the cluster."""
+
+    kept_seconds: float
+    refused_seconds: float
+    stale_seconds: Callable[[], float]
+
+
+class Verdicts(Generic[K, V]):
+    """``positive`` tells a yes from a no."""
+
+    def __init__(self, positive: Callable[[V], bool], keeping: Keeping) -> None:
+        self._positive = positive
+        self._keeping = keeping
+        self._answers: OrderedDict[K, _Kept[V]] = OrderedDict()
+        self._asking: dict[K, asyncio.Task[V]] = {}
+
+    async def get(self, key: K, ask: Callable[[], Awaitable[V]]) -> V:
+        """The answer, kept or asked for. Raises ApiError where nothing is kept and the API server doesn't answer in a useful way."""
+        kept = self._answers.get(key)
+        now = time.monotonic()
+        if kept is not None and now - kept.asked_at < (self._keeping.kept_seconds if kept.positive else self._keeping.refused_seconds):
+            self._answers.move_to_end(key)
+            return kept.value
+        try:
+            return await self._ask(key, ask)
+        except ApiError as error:
+            stale = self._keeping.kept_seconds + self._keeping.stale_seconds()
+            if error.transient and kept is not None and kept.positive and now - kept.asked_at < stale:
+                return kept.value
+            if not error.transient:
+                raise RuntimeError(f"A review was refused; may this process create it? {error}") from error
+            raise
+
+    def forget(self, key: K) -> None:
+        """Ask anew next time: the API server has just said otherwise."""
+        self._answers.pop(key, None)
+
+    async def _ask(self, key: K, ask: Callable[[], Awaitable[V]]) -> V:
+        task = self._asking.get(key)
+        if task is None:
+            task = asyncio.create_task(self._answered(key, ask))
+            self._asking[key] = task
+            task.add_done_callback(lambda done: self._asked(key, done))
+        return await asyncio.shield(task)  # who leaves doesn't take the answer from those who wait
+
+    def _asked(self, key: K, task: asyncio.Task[V]) -> None:
+        del self._asking[key]
+        if not task.cancelled():
+            task.exception()  # those who wait for it have it; nobody may be left
+
+    async def _answered(self, key: K, ask: Callable[[], Awaitable[V]]) -> V:
+        asked_at = time.monotonic()
+        value = await ask()
+        self._answers[key] = _Kept(value, asked_at, self._positive(value))
+        self._answers.move_to_end(key)
+        while len(self._answers) > MOST:
+            self._answers.popitem(last=False)
+        return value

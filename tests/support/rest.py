@@ -1,0 +1,157 @@
+"""The REST API as a process of its own, and callers with real tokens."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import yaml
+
+from hack.cluster.api import Cluster
+from hack.cluster.control import free_ports
+from tests.clusters import NAMESPACE, ROOT, wait_for
+
+Body = dict[str, Any]
+API_ACCOUNT = "roadstead-api"
+IMAGE = "containous/whoami:latest"
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A replica of the API."""
+
+    process: subprocess.Popen[bytes]
+    url: str
+    health: str
+    metrics: str
+    log: Path
+
+
+@contextmanager
+def running_api(cluster: Cluster, kubeconfig: Path, *, ready: bool = True, **environment: str) -> Iterator[Served]:
+    """``roadstead api`` on this machine. Stopped by SIGTERM at the end, and must end well."""
+    port, health, metrics = free_ports(3)
+    path = cluster.state / f"api-{port}.log"
+    command = [sys.executable, "-m", "roadstead", "api", "--kubeconfig", str(kubeconfig), "--namespace", NAMESPACE]
+    command += ["--host", "127.0.0.1", "--port", str(port), "--health-port", str(health), "--metrics-port", str(metrics)]
+    defaults = {"ROADSTEAD_DRAIN_SECONDS": "0", "ROADSTEAD_REQUESTS_PER_SECOND": "0"}
+    with path.open("wb") as log:
+        process = subprocess.Popen(
+            command,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, "PYTHONPATH": str(ROOT / "operator"), **defaults, **environment},
+        )
+    served = Served(process, f"http://127.0.0.1:{port}", f"http://127.0.0.1:{health}", f"http://127.0.0.1:{metrics}", path)
+    try:
+        if ready:
+            wait_for(lambda: process.poll() is not None or answers(f"{served.health}/readyz"), "the API to be ready", 60)
+            if process.poll() is not None:
+                raise AssertionError(f"the API ended with {process.returncode}:\n{path.read_text()[-4000:]}")
+        yield served
+    finally:
+        if process.poll() is None:
+            process.terminate()
+            try:
+                process.wait(40)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+                raise AssertionError("the API did not stop within 40 s of SIGTERM") from None
+
+
+def answers(url: str) -> bool:
+    """Whether a GET is answered by 200."""
+    try:
+        return httpx.get(url, timeout=2).status_code == 200
+    except httpx.HTTPError:
+        return False
+
+
+KINDS = ["artifacts", "workloads", "deployments", "platforms"]
+RIGHTS: list[Body] = [
+    {"apiGroups": ["authentication.k8s.io"], "resources": ["tokenreviews"], "verbs": ["create"]},
+    {"apiGroups": ["authorization.k8s.io"], "resources": ["subjectaccessreviews"], "verbs": ["create"]},
+    {
+        "apiGroups": ["roadstead.dev"],
+        "resources": KINDS,
+        "verbs": ["get", "list", "watch"],
+    },
+    {"apiGroups": ["roadstead.dev"], "resources": ["artifacts"], "verbs": ["delete"]},
+]
+"""What the API itself needs; beside, in its own namespace, `get` on Leases."""
+
+
+def install_api_rights(cluster: Cluster) -> Path:
+    """The API's service account with just its rights. Returns a kubeconfig of it."""
+    subject = {"kind": "ServiceAccount", "name": API_ACCOUNT, "namespace": NAMESPACE}
+    group = {"apiVersion": "rbac.authorization.k8s.io/v1"}
+    lease = {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["get"]}
+    reference = {"apiGroup": "rbac.authorization.k8s.io", "name": API_ACCOUNT}
+    bodies: list[Body] = [
+        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": API_ACCOUNT, "namespace": NAMESPACE}},
+        {**group, "kind": "ClusterRole", "metadata": {"name": API_ACCOUNT}, "rules": RIGHTS},
+        {**group, "kind": "Role", "metadata": {"name": API_ACCOUNT, "namespace": NAMESPACE}, "rules": [lease]},
+        {
+            **group,
+            "kind": "ClusterRoleBinding",
+            "metadata": {"name": API_ACCOUNT},
+            "subjects": [subject],
+            "roleRef": {**reference, "kind": "ClusterRole"},
+        },
+        {
+            **group,
+            "kind": "RoleBinding",
+            "metadata": {"name": API_ACCOUNT, "namespace": NAMESPACE},
+            "subjects": [subject],
+            "roleRef": {**reference, "kind": "Role"},
+        },
+    ]
+    cluster.kubectl("apply", "--server-side", "-f", "-", input=yaml.safe_dump_all(bodies))
+    return cluster.client_kubeconfig(f"system:serviceaccount:{NAMESPACE}:{API_ACCOUNT}", ("system:serviceaccounts", "system:authenticated"))
+
+
+def account(cluster: Cluster, namespace: str, name: str, role: str | None = None, *, within: str | None = None) -> str:
+    """A service account, bound to that ClusterRole in a namespace. Returns a token for the API server."""
+    cluster.kubectl("create", "serviceaccount", name, "-n", namespace, check=False)
+    if role is not None:
+        binding = f"{name}-{namespace}-{role}"
+        cluster.kubectl(
+            *("create", "rolebinding", binding, "-n", within or namespace), f"--clusterrole={role}", f"--serviceaccount={namespace}:{name}"
+        )
+    return token(cluster, namespace, name)
+
+
+def token(cluster: Cluster, namespace: str, name: str, *flags: str) -> str:
+    """A token of a service account, as TokenRequest gives it."""
+    return cluster.kubectl("create", "token", name, "-n", namespace, *flags).strip()
+
+
+def container(**fields: Any) -> Body:
+    """The least that a client sends."""
+    return {"imageUri": IMAGE, "resourceRequest": {"cpu": 0.1, "memory": 67108864}, **fields}
+
+
+def groups(*containers: Body) -> Body:
+    """``spec`` of an artifact."""
+    return {"containerGroups": [{"containers": list(containers) or [container()]}]}
+
+
+def wanted(name: str = "whoami", **fields: Any) -> Body:
+    """A workload with an inline artifact."""
+    return {"name": name, "artifact": {"name": f"{name}-artifact", "spec": groups()}, **fields}
+
+
+def stored(cluster: Cluster, plural: str, namespace: str) -> list[Body]:
+    """All objects of the kind, as the cluster has them."""
+    return list(
+        json.loads(cluster.kubectl("get", f"{plural}.roadstead.dev", "-n", namespace, "-o", "json", "--show-managed-fields"))["items"]
+    )
