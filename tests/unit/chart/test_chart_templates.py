@@ -128,8 +128,9 @@ def test_no_wildcards_and_nothing_that_leads_to_more_rights(defaults: list[Body]
         assert not {"escalate", "bind", "impersonate"} & set(rule["verbs"]), name
 
 
-def test_every_right_of_the_operator_says_what_needs_it() -> None:
-    lines = (CHART / "templates" / "operator" / "rbac.yaml").read_text().splitlines()
+@pytest.mark.parametrize("component", ["operator", "api"])
+def test_every_right_says_what_needs_it(component: str) -> None:
+    lines = (CHART / "templates" / component / "rbac.yaml").read_text().splitlines()
     bare = [
         number + 1
         for number, line in enumerate(lines)
@@ -154,8 +155,8 @@ def test_hook_reaches_our_four_crds_only_and_leaves_nothing(defaults: list[Body]
 
 def test_user_roles_are_aggregated_unless_switched_off(defaults: list[Body], full: list[Body]) -> None:
     prefix = "rbac.authorization.k8s.io/aggregate-to-"
-    for level in ("view", "edit", "admin"):
-        on, off = (named(bodies, "ClusterRole", f"roadstead-{level}")["metadata"]["labels"] for bodies in (defaults, full))
+    for role, level in (("view", "view"), ("edit", "edit"), ("invoke", "edit"), ("admin", "admin")):
+        on, off = (named(bodies, "ClusterRole", f"roadstead-{role}")["metadata"]["labels"] for bodies in (defaults, full))
         assert [name for name in on if name.startswith(prefix)] == [prefix + level]
         assert not [name for name in off if name.startswith(prefix)]
 
@@ -177,7 +178,7 @@ def pod_specs(bodies: list[Body]) -> Iterator[Body]:
 
 def test_pods_satisfy_restricted_with_a_read_only_root(defaults: list[Body]) -> None:
     specs = list(pod_specs(defaults))
-    assert len(specs) == 2
+    assert len(specs) == 3
     for spec in specs:
         assert spec["securityContext"] == {
             "runAsNonRoot": True,
@@ -232,14 +233,37 @@ def test_operator_command_is_one_that_the_operator_takes(full: list[Body], monke
     ]
 
 
-def test_selector_holds_nothing_that_a_version_changes(defaults: list[Body]) -> None:
-    deployment = named(defaults, "Deployment", "roadstead-operator")
+@pytest.mark.parametrize("component", ["operator", "api"])
+def test_selector_holds_nothing_that_a_version_changes(defaults: list[Body], component: str) -> None:
+    deployment = named(defaults, "Deployment", f"roadstead-{component}")
 
     assert deployment["spec"]["selector"]["matchLabels"] == {
         "app.kubernetes.io/name": "roadstead",
         "app.kubernetes.io/instance": "roadstead",
-        "app.kubernetes.io/component": "operator",
+        "app.kubernetes.io/component": component,
     }
+
+
+def test_without_the_api_nothing_of_it_is_left() -> None:
+    assert not [body for body in objects(*FULL, "--set", "api.enabled=false") if body["metadata"]["name"].startswith("roadstead-api")]
+
+
+def test_the_api_is_found_from_outside_where_asked_for(full: list[Body]) -> None:
+    ports = named(full, "Service", "roadstead-api")["spec"]["ports"]
+    (rule,) = named(full, "Ingress", "roadstead-api")["spec"]["rules"]
+    (route,) = named(full, "HTTPRoute", "roadstead-api")["spec"]["rules"]
+
+    (path,) = rule["http"]["paths"]
+    assert [port["name"] for port in ports] == [path["backend"]["service"]["port"]["name"]]
+    assert path["path"] == route["matches"][0]["path"]["value"] == "/api/v2"
+    assert route["backendRefs"] == [{"name": "roadstead-api", "port": ports[0]["port"]}]
+
+
+def test_a_route_without_a_gateway_is_refused() -> None:
+    done = run("template", "roadstead", str(CHART), "--set", "api.httpRoute.enabled=true")
+
+    assert done.returncode != 0
+    assert "api.httpRoute.parentRefs must name the Gateways" in done.stderr
 
 
 def test_no_object_of_the_chart_looks_like_a_child_of_a_workload(full: list[Body]) -> None:
@@ -247,7 +271,7 @@ def test_no_object_of_the_chart_looks_like_a_child_of_a_workload(full: list[Body
 
 
 def test_one_replica_has_no_disruption_budget() -> None:
-    kinds = {body["kind"] for body in objects("--set", "operator.replicas=1")}
+    kinds = {body["kind"] for body in objects("--set", "operator.replicas=1,api.replicas=1")}
 
     assert "PodDisruptionBudget" not in kinds
 
@@ -359,7 +383,8 @@ def test_full_values_leave_no_default() -> None:
     given = dict(leaves(yaml.safe_load((HERE / "full-values.yaml").read_text())))
     same = [path for path, value in leaves(yaml.safe_load((CHART / "values.yaml").read_text())) if given.get(path, value) == value]
 
-    assert [path for path in same if not any(other.startswith(path + ".") for other in given)] == []
+    unset = [path for path in same if not any(other.startswith(path + ".") for other in given)]
+    assert unset == [".api.enabled"]  # off, there would be nothing to look at
 
 
 def test_platform_values_are_the_fields_of_the_crd() -> None:
