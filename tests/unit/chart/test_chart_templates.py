@@ -23,7 +23,7 @@ from roadstead.api.platform import PlatformSpec
 from roadstead.cli.main import app
 from roadstead.desired.disruption import ORDER, priority_class
 from roadstead.observed.views import GPU_LABELS
-from roadstead.settings import Settings
+from roadstead.settings import ApiSettings, Settings
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[2]
@@ -209,17 +209,22 @@ def test_digest_wins_over_tag_over_version(flags: tuple[str, ...], image: str) -
     assert {container["image"] for spec in pod_specs(objects(*flags)) for container in spec["containers"]} == {image}
 
 
+def started(deployment: Body) -> dict[str, int]:
+    """Run the command of the only container, in its environment; returns its ports."""
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    environment: dict[str, str | None] = {name: None for name in os.environ if name.startswith("ROADSTEAD_")}
+    environment |= {entry["name"]: f"value of {entry['valueFrom']['fieldRef']['fieldPath']}" for entry in container["env"]}
+    result = CliRunner().invoke(app, container["args"], env=environment)
+    assert result.exit_code == 0, result.output
+    return {port["name"]: port["containerPort"] for port in container["ports"]}
+
+
 def test_operator_command_is_one_that_the_operator_takes(full: list[Body], monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Settings] = []
     monkeypatch.setattr("roadstead.operator.main.run", seen.append)
-    (container,) = named(full, "Deployment", "roadstead-operator")["spec"]["template"]["spec"]["containers"]
-    ports = {port["name"]: port["containerPort"] for port in container["ports"]}
-    environment: dict[str, str | None] = {name: None for name in os.environ if name.startswith("ROADSTEAD_")}
-    environment |= {entry["name"]: f"value of {entry['valueFrom']['fieldRef']['fieldPath']}" for entry in container["env"]}
 
-    result = CliRunner().invoke(app, container["args"], env=environment)
+    ports = started(named(full, "Deployment", "roadstead-operator"))
 
-    assert result.exit_code == 0, result.output
     assert seen == [
         Settings(
             namespace="value of metadata.namespace",
@@ -229,6 +234,28 @@ def test_operator_command_is_one_that_the_operator_takes(full: list[Body], monke
             workers=4,
             health_port=ports["health"],
             metrics_port=ports["metrics"],
+        )
+    ]
+
+
+def test_the_apis_command_is_one_that_it_takes(full: list[Body], monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[ApiSettings] = []
+    monkeypatch.setattr("roadstead.rest.server.run", seen.append)
+
+    ports = started(named(full, "Deployment", "roadstead-api"))
+
+    assert seen == [
+        ApiSettings(
+            namespace="value of metadata.namespace",
+            default_namespace="models",
+            log_format="text",
+            log_level="DEBUG",
+            port=ports["http"],
+            health_port=ports["health"],
+            metrics_port=ports["metrics"],
+            requests_per_second=5,
+            burst=10,
+            trusted_proxies=("10.0.0.0/8",),
         )
     ]
 
