@@ -10,7 +10,6 @@ import itertools
 import json
 import subprocess
 import time
-import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from hack.cluster.console import ClusterError
 from hack.cluster.control import ControlCluster
 from tests.build import raw_artifact, raw_workload
 from tests.clusters import NAMESPACE, apply, get, running_operator, wait_for
+from tests.support.etcd import compact
 from tests.support.proxy import Harm, Proxy, late, proxied, refusing
 from tests.world import condition, here, patch, quiet, status
 
@@ -190,21 +190,6 @@ def test_a_list_that_expires_between_two_pages(cluster: ControlCluster, operator
         wait_for(lambda: status(cluster, namespace, "w2").get("state") == "stopped", "the others", 60)
         assert fault.met == 5
         assert process.poll() is None
-
-
-def compact(cluster: ControlCluster) -> None:
-    """Have etcd forget all revisions but the present one."""
-    url = next(part.partition("=")[2] for part in cluster.processes["etcd"].command.arguments if part.startswith("--listen-client-urls="))
-
-    def ask(path: str, body: dict[str, object]) -> dict[str, dict[str, str]]:
-        request = urllib.request.Request(f"{url}/v3/kv/{path}", json.dumps(body).encode())  # noqa: S310 - our own etcd
-        with urllib.request.urlopen(request, timeout=5) as answer:  # noqa: S310
-            found: dict[str, dict[str, str]] = json.loads(answer.read())
-            return found
-
-    ask("put", {"key": "cm9hZHN0ZWFk", "value": "MQ=="})
-    revision = ask("range", {"key": "cm9hZHN0ZWFk"})["header"]["revision"]
-    ask("compaction", {"revision": revision, "physical": True})
 
 
 class TestCredentials:
