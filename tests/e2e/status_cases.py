@@ -630,7 +630,7 @@ REST: tuple[Case, ...] = (
         has_condition("horizontalpodautoscalers", "ScalingActive", verdict="False"),
         start_metrics,
         well=scaling,
-        remark="said a minute after the first ready pod, since a normal start has no metrics either",
+        remark="the cluster has no metrics API; where it answers without any metrics yet, as after each start, this is said after a minute",
     ),
     Case(
         "23",

@@ -17,6 +17,9 @@ KEDA_MISSING = (
     "Scaling on HTTP requests needs KEDA, which this cluster doesn't have; until it is installed (https://keda.sh/docs/latest/deploy), "
     "the minimum of replicas runs, at least one"
 )
+NO_METRICS_API = "unable to fetch metrics from resource metrics API"
+"""What an HPA says when the API of metrics isn't there or doesn't answer (pkg/controller/podautoscaler/metrics/client.go). Where the
+API answers and has nothing on the pods yet, as after each start, it says "no metrics returned" or "did not receive metrics"."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +129,7 @@ def autoscaler_condition(scaler: ScalerView | None, *, settled: bool) -> Conditi
     """AutoscalerReady; absent where no autoscaler is wanted.
 
     Until pods have run for a while (``settled``) an HPA can't have metrics, and says so as if it were a fault: a normal start must
-    not read like a failure. That KEDA can't ask the gateway is a fault at any time.
+    not read like a failure. That there is no API of metrics, or that KEDA can't ask the gateway, is a fault at any time.
     """
     if scaler is None:
         return None
@@ -136,7 +139,7 @@ def autoscaler_condition(scaler: ScalerView | None, *, settled: bool) -> Conditi
     if said is None and settled and scaler.kind == "ScaledObject":
         message = "KEDA has not taken up the ScaledObject; check that KEDA's operator is running"
         return Condition("AutoscalerReady", Verdict.FALSE, "KedaSilent", message)
-    if said is None or (said.status != "True" and scaler.early and not settled):
+    if said is None or (said.status != "True" and scaler.early and not settled and NO_METRICS_API not in said.message):
         return Condition("AutoscalerReady", Verdict.UNKNOWN, "Starting", f"The {scaler.kind} has not read its metrics yet")
     if said.status == "True":
         return Condition("AutoscalerReady", Verdict.TRUE, "Active", "")

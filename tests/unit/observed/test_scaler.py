@@ -13,6 +13,7 @@ from roadstead.observed.scaler import (
     ScaledObjectView,
     ScalerView,
     autoscaler_condition,
+    hpa_scaler,
     hpa_view,
     rested_template,
     scaled_object_scaler,
@@ -62,6 +63,39 @@ def test_a_scaled_objects_word(view: ScaledObjectView | None, settled: bool, ver
     found = autoscaler_condition(scaled_object_scaler(view), settled=settled)
     assert found is not None
     assert (found.status, found.reason) == (verdict, reason)
+
+
+NO_API = (
+    "the HPA was unable to compute the replica count: failed to get cpu utilization: unable to get metrics for resource cpu: unable to "
+    "fetch metrics from resource metrics API: the server could not find the requested resource (get pods.metrics.k8s.io)"
+)
+NO_METRICS = (
+    "the HPA was unable to compute the replica count: failed to get cpu utilization: unable to get metrics for resource cpu: no metrics "
+    "returned from resource metrics API"
+)
+NOT_OF_ALL = "the HPA was unable to compute the replica count: failed to get cpu utilization: did not receive metrics for targeted pods"
+
+
+@pytest.mark.parametrize(
+    ("words", "settled", "verdict", "reason"),
+    [
+        pytest.param(None, False, Verdict.UNKNOWN, "Starting", id="nothing said yet"),
+        pytest.param(None, True, Verdict.UNKNOWN, "Starting", id="the controller of HPAs is slow"),
+        pytest.param(NO_METRICS, False, Verdict.UNKNOWN, "Starting", id="a normal start"),
+        pytest.param(NOT_OF_ALL, False, Verdict.UNKNOWN, "Starting", id="a normal start, a little later"),
+        pytest.param(NO_METRICS, True, Verdict.FALSE, "FailedGetResourceMetric", id="a start that is none any more"),
+        pytest.param(NO_API, False, Verdict.FALSE, "FailedGetResourceMetric", id="no API of metrics, told at once"),
+        pytest.param(NO_API, True, Verdict.FALSE, "FailedGetResourceMetric", id="no API of metrics"),
+    ],
+)
+def test_an_hpas_word(words: str | None, settled: bool, verdict: Verdict, reason: str) -> None:
+    """The words as kube-controller-manager writes them."""
+    said = {"type": "ScalingActive", "status": "False", "reason": "FailedGetResourceMetric", "message": words}
+    body = {"metadata": {"uid": "uid", "name": "chat"}, "status": {"conditions": [said] if words is not None else []}}
+    found = autoscaler_condition(hpa_scaler(hpa_view(body, "", ())), settled=settled)
+    assert found is not None
+    assert (found.status, found.reason) == (verdict, reason)
+    assert verdict is Verdict.UNKNOWN or found.message == words
 
 
 def test_keda_missing_is_said_with_what_to_do() -> None:
