@@ -182,6 +182,9 @@ class WorkloadStatus(Status):
     in_place_revision: Annotated[str, Field(max_length=64)] | None = Field(
         None, description="The version that is rolled out by replacing pods in place, for want of room."
     )
+    pull_failing_since: Time | None = Field(
+        None, description="Since when an image can't be pulled; only then, so that a restart of the operator doesn't begin the wait anew."
+    )
     last_wake: LastWake | None = Field(None, description="How the last wake from zero ended.")
     replicas_detail: Annotated[tuple[ReplicaDetail, ...], Field(max_length=16)] | None = Field(None, description="The first pods, by name.")
     log_tail: Annotated[tuple[Annotated[str, Field(max_length=4096)], ...], Field(max_length=32)] | None = Field(

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any
 
 from roadstead.controller.budget import Budget
@@ -47,8 +46,6 @@ class Memory:
     """When we last changed what KEDA's webhooks look at, in a cache that may lag: the Deployment, or an HPA taken away."""
     leaving_since: float | None = None
     """Since when a scaler that must go is still there."""
-    failing_since: Mapping[str, datetime] = field(default_factory=dict)
-    """Since when images can't be pulled, by pod uid: the kubelet counts no tries."""
     budget: Budget = field(default_factory=Budget)
     hearing: Hearing = field(default_factory=Hearing)
     quarrels: defaultdict[str, Quarrel] = field(default_factory=lambda: defaultdict(Quarrel))

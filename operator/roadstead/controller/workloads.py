@@ -145,7 +145,6 @@ class WorkloadReconciler:
             written = await self._children.write(workload, desired, memory, platform.pods, rolling=in_place)
             refusal = written.refusal
         outcome = self._observe(workload, artifact, desired, refusal, written, memory, previous, kept)
-        memory.failing_since = outcome.failing_since
         if outcome.doubt is not None and await listen(self._client, key.namespace, outcome.doubt, memory.hearing):
             outcome = self._observe(workload, artifact, desired, refusal, written, memory, previous, kept)
         if written.unsettled:
@@ -251,7 +250,6 @@ class WorkloadReconciler:
                 applied=memory.applied,
                 restorable_until=timestamp(kept.until) if kept.until is not None else None,
                 lost_nodes=self._mirrors.lost(name),
-                failing_since=memory.failing_since,
                 heard=memory.hearing.of(pod.uid for pod in self._mirrors.pods(name)),
             ),
             previous,

@@ -27,12 +27,12 @@ class Cause:
 class Scene:
     """What a pod's own fields don't tell.
 
-    ``lost_nodes``: nodes that the cluster has lost sight of. ``heard``: Events by the pod's uid. ``failing_since``: since when a pod's
-    images can't be pulled. ``stalled``: what was found lasting before, and since when.
+    ``lost_nodes``: nodes that the cluster has lost sight of. ``heard``: Events by the pod's uid. ``pull_failing_since``: since when an
+    image can't be pulled. ``stalled``: what was found lasting before, and since when.
     """
 
     now: datetime
     lost_nodes: frozenset[str] = frozenset()
     heard: Mapping[str, tuple[Heard, ...]] = field(default_factory=dict)
-    failing_since: Mapping[str, datetime] = field(default_factory=dict)
+    pull_failing_since: datetime | None = None
     stalled: tuple[str, str] | None = None

@@ -36,7 +36,7 @@ def image(pod: PodView, scene: Scene) -> Cause | None:
         if any(word in text for word in DENIALS):
             remedy = "give spec.template.imagePullSecrets"
             return Cause("ImagePullDenied", f"{where}: the registry denies the pull; {remedy}{aside}", True, head=where)
-        waited = (scene.now - scene.failing_since.get(pod.uid, scene.now)).total_seconds()
+        waited = (scene.now - (scene.pull_failing_since or scene.now)).total_seconds()
         sentence = f"{where}: image can't be pulled; check that the nodes reach its registry{aside}"
         return Cause("ImagePullFailed", sentence, waited >= PULL_PATIENCE_SECONDS, head=where)
     return None

@@ -40,9 +40,9 @@ class Observed:
     """What one verdict follows from.
 
     ``wanted`` is the replica count that the operator sets, None while an autoscaler does. ``pending`` says in a sentence what a
-    platform or operator change would alter in the pods, once something restarts them; ``conflict`` who keeps undoing our writes;
-    ``gpu_missing`` what GPUs no node offers. ``applied`` are the hashes of our own field sets right after our applies, to be remembered
-    in the status. ``refusal`` is what the user must change; ``lost_nodes``, ``heard`` and ``failing_since`` are those of a Scene.
+    platform or operator change would alter in the pods, once something restarts them; ``conflict`` who keeps undoing our writes, as the
+    condition UpToDate; ``gpu_missing`` what GPUs no node offers. ``applied`` are the hashes of our own field sets right after our applies,
+    to be remembered in the status. ``refusal`` is what the user must change; ``lost_nodes`` and ``heard`` are those of a Scene.
     """
 
     workload: Workload
@@ -63,21 +63,16 @@ class Observed:
     restorable_until: str | None = None
     lost_nodes: frozenset[str] = frozenset()
     heard: Mapping[str, tuple[Heard, ...]] = field(default_factory=dict)
-    failing_since: Mapping[str, datetime] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The status to be written, and the state in it (for events and metrics).
-
-    ``failing_since`` is to be remembered for the next look; ``doubt`` is what only Events could tell.
-    """
+    """The status to be written, and the state in it (for events and metrics). ``doubt`` is what only Events could tell."""
 
     status: dict[str, Any]
     state: State
     message: str
     look_again_seconds: float | None = None
-    failing_since: Mapping[str, datetime] = field(default_factory=dict)
     doubt: Doubt | None = None
 
 
@@ -95,8 +90,8 @@ class _Facts:
 
 
 def observe(observed: Observed, previous: Mapping[str, Any], now: datetime) -> Outcome:
-    """The verdict. ``previous`` is the status last written: times of conditions, ``runningSince`` and ``proven`` live on from it."""
-    failing = {pod.uid: observed.failing_since.get(pod.uid, now) for pod in observed.pods if fails_to_pull(pod)}
+    """The verdict. ``previous`` is the status last written: times of conditions, ``runningSince`` and the like live on from it."""
+    failing = _pull_failing_since(observed.pods, previous, now)
     facts = _facts(observed, previous, failing, now)
     since = (previous.get("runningSince") or timestamp(now)) if facts.state is State.RUNNING else None
     settles = None if since is None else METRICS_SECONDS - (now - datetime.fromisoformat(since)).total_seconds()
@@ -123,6 +118,7 @@ def observe(observed: Observed, previous: Mapping[str, Any], now: datetime) -> O
         "applied": {str(kind): hash_ for kind, hash_ in sorted(observed.applied.items())} or None,
         "proven": _proven(observed, facts, previous, now),
         "inPlaceRevision": facts.in_place,
+        "pullFailingSince": timestamp(failing) if failing is not None else None,
         "replicasDetail": [_detail(pod) for pod in sorted(_left(observed), key=lambda pod: pod.name)[:REPLICA_DETAILS]] or None,
         "logTail": list(facts.cause.log_tail) or None if facts.cause and facts.state is State.ERRORED else None,
         "conditions": render(_conditions(observed, facts, message, previous, scaler), previous.get("conditions") or (), generation, now),
@@ -135,21 +131,31 @@ def observe(observed: Observed, previous: Mapping[str, Any], now: datetime) -> O
     )
     again = min((seconds for seconds in waits if seconds is not None), default=None)
     written = {name: value for name, value in status.items() if value is not None}
-    return Outcome(
-        written, facts.state, message, again, failing, None if facts.rolled_out else find_doubt(observed.pods, observed.heard, now)
-    )
+    doubt = None if facts.rolled_out else find_doubt(observed.pods, observed.heard, now)
+    return Outcome(written, facts.state, message, again, doubt)
 
 
-def _patience(observed: Observed, failing: Mapping[str, datetime], now: datetime) -> Iterator[float]:
+def _pull_failing_since(pods: tuple[PodView, ...], previous: Mapping[str, Any], now: datetime) -> datetime | None:
+    """Since when the newest pod whose image can't be pulled has been failing to; None if all can be.
+
+    The kubelet counts no tries, so the status itself remembers. A pod made after that time belongs to another attempt.
+    """
+    made = [pod.created for pod in pods if fails_to_pull(pod)]
+    if not made:
+        return None
+    before: str | None = previous.get("pullFailingSince")
+    return datetime.fromisoformat(before) if before is not None and max(made) <= before else now.replace(microsecond=0)
+
+
+def _patience(observed: Observed, failing: datetime | None, now: datetime) -> Iterator[float]:
     """When something turns out lasting, or shows in a mirror that lags, although nothing more happens."""
-    for since in failing.values():
-        if (left := PULL_PATIENCE_SECONDS - (now - since).total_seconds()) > 0:
-            yield left
+    if failing is not None and (left := PULL_PATIENCE_SECONDS - (now - failing).total_seconds()) > 0:
+        yield left
     if any(pod.alive and not pod.ready and pod.containers and all(c.ready for c in pod.containers) for pod in observed.pods):
         yield NODE_LAG_SECONDS
 
 
-def _facts(observed: Observed, previous: Mapping[str, Any], failing: Mapping[str, datetime], now: datetime) -> _Facts:
+def _facts(observed: Observed, previous: Mapping[str, Any], failing: datetime | None, now: datetime) -> _Facts:
     alive = tuple(pod for pod in observed.pods if pod.alive)
     ready = sum(pod.ready for pod in alive)
     deployment = observed.deployment

@@ -90,7 +90,7 @@ async def test_a_restart_of_the_operator_says_nothing() -> None:
         storing = asyncio.create_task(recorder.run())
         for observed, _ in CASES.values():
             before = observe(observed, {}, NOW)
-            await announcer.workload(observed.workload, before.status, observe(observed, before.status, NOW + timedelta(hours=1)))
+            await announcer.workload(observed.workload, before.status, observe(observed, before.status, NOW + timedelta(seconds=9)))
         await announcer.workload(workload(), {}, observe(replace(BASE, deployment=None), {}, NOW))
         await recorder.flush(10)
         storing.cancel()

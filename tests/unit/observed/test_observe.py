@@ -264,8 +264,7 @@ def looked_at(states: list[dict[str, Any]], step: timedelta, **pod: Any) -> list
     for number, state in enumerate(states):
         before = outcomes[-1] if outcomes else None
         restarts = {name: value[number] for name, value in pod.items() if isinstance(value, list)}
-        seen_now = with_pods(raw_pod(state=state, **(pod | restarts)), deployment=STARTING)
-        observed = replace(seen_now, failing_since=before.failing_since if before else {})
+        observed = with_pods(raw_pod(state=state, **(pod | restarts)), deployment=STARTING)
         outcomes.append(seen(observed, before.status if before else None, NOW + number * step))
     return outcomes
 
@@ -286,6 +285,20 @@ def test_a_registry_found_unreachable_stays_so_after_an_operator_restart() -> No
     other = raw_pod("chat-2", state=TRIES[0])
     other["metadata"] |= {"labels": {"pod-template-hash": "new"}, "creationTimestamp": "2026-11-25T12:30:00Z"}
     assert seen(with_pods(other, deployment=STARTING), lasting.status, NOW + timedelta(hours=1)).state is State.INITIALIZING
+
+
+def test_an_operator_restart_does_not_begin_the_wait_for_a_registry_anew() -> None:
+    """The status remembers since when; another pod's wait is its own, and a pull that works ends it."""
+    first = seen(with_pods(raw_pod(state=TRIES[0]), deployment=STARTING))
+    assert (first.state, first.status["pullFailingSince"]) == (State.INITIALIZING, "2026-11-25T12:00:00Z")
+    assert seen(with_pods(raw_pod(state=TRIES[1]), deployment=STARTING), first.status, NOW + timedelta(seconds=29)).status == first.status
+    later = NOW + timedelta(seconds=30)
+    assert seen(with_pods(raw_pod(state=TRIES[1]), deployment=STARTING), first.status, later).state is State.ERRORED
+    other = raw_pod("chat-2", state=TRIES[0])
+    other["metadata"]["creationTimestamp"] = "2026-11-25T12:00:10Z"
+    anew = seen(with_pods(other, deployment=STARTING), first.status, later)
+    assert (anew.state, anew.status["pullFailingSince"]) == (State.INITIALIZING, "2026-11-25T12:00:30Z")
+    assert "pullFailingSince" not in seen(with_pods(raw_pod(), deployment=STARTING), first.status, later).status
 
 
 def test_a_crash_loop_is_written_a_few_times_only() -> None:

@@ -117,7 +117,6 @@ def worlds(draw: st.DrawFn) -> Observed:
         conflict=draw(st.sampled_from([None, "kubectl keeps changing /spec/a"])),
         lost_nodes=draw(st.sampled_from([frozenset(), frozenset({"node-1"})])),
         heard={pod.uid: heard_of(draw(EVENTS)) for pod in found.values()},
-        failing_since={pod.uid: NOW - timedelta(seconds=draw(st.integers(0, 90))) for pod in found.values() if draw(st.booleans())},
     )
 
 
@@ -155,7 +154,6 @@ def test_laws_of_one_moment(observed: Observed) -> None:
 def test_said_again_it_is_the_same_until_a_deadline_passes(observed: Observed) -> None:
     """A look without news writes nothing: not at once, not after a restart of the operator, and not before what it said it waits for."""
     outcome = observe(observed, {}, NOW)
-    observed = replace(observed, failing_since=outcome.failing_since)
     again = observe(observed, outcome.status, NOW)
     assert again.status["conditions"] == outcome.status["conditions"]
     settled = observe(observed, again.status, NOW)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -83,10 +83,8 @@ CASES: dict[str, tuple[Observed, Verdicts]] = {
     "image denied": (starting(state=waiting("ErrImagePull", "pull access denied")), FAILED),
     "image name": (starting(state=waiting("InvalidImageName", "bad")), FAILED),
     "registry unreachable": (starting(state=waiting("ErrImagePull", "connection refused")), IN_PROGRESS),
-    "registry unreachable for long": (
-        replace(
-            starting(state=waiting("ImagePullBackOff", "connection refused")), failing_since={"uid-chat-1": NOW - timedelta(minutes=1)}
-        ),
+    "registry unreachable, too late": (
+        replace(starting(state=waiting("ImagePullBackOff", "connection refused")), deployment=replace(STARTING, conditions=LATE)),
         FAILED,
     ),
     "missing Secret": (starting(state=waiting("CreateContainerConfigError", 'secret "k" not found')), FAILED),
