@@ -1,7 +1,9 @@
-"""kubectl describe: the Events of one Workload, told by the API server, in order, over a restart of the operator."""
+"""What outlives a restart of the operator: the story that kubectl describe tells, a quarrel, the patience with a registry."""
 
 from __future__ import annotations
 
+import json
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -9,9 +11,10 @@ import pytest
 from hack.cluster.control import ControlCluster
 from tests.build import raw_artifact, raw_workload
 from tests.clusters import apply, audit_position, running_operator, wait_for, writes
-from tests.world import here, patch, quiet, told, wait_state
+from tests.integration.test_two_writers import conflict, fight
+from tests.world import condition, here, patch, quiet, status, told, wait_state
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(300)
 STORY = [
     ("Warning", "ArtifactMissing"),
     ("Normal", "Running"),
@@ -49,3 +52,39 @@ def test_describe_reads_as_a_story(cluster: ControlCluster, namespace: str, oper
     assert [(kind, reason) for kind, reason in lines] == before, "by time"
     assert 'Artifact "model" does not exist' in events
     assert "set spec.suspend to false to start it" in events
+
+
+def test_a_quarrel_is_told_once_over_a_restart(cluster: ControlCluster, namespace: str, operator_kubeconfig: Path) -> None:
+    """Who starts anew remembers no repair, and yet doesn't say that all is well until nothing had to be put back for a while."""
+    with running_operator(cluster, operator_kubeconfig):
+        fight(cluster, namespace)
+        wait_for(lambda: ("Warning", "FieldConflict") in told(cluster, namespace), "the Event")
+        said = conflict(cluster, namespace)
+    with running_operator(cluster, operator_kubeconfig):
+        quiet(cluster)
+        assert conflict(cluster, namespace) == said
+    assert told(cluster, namespace) == [("Normal", "Running"), ("Warning", "FieldConflict")]
+
+
+def test_the_wait_for_a_registry_outlives_the_operator(cluster: ControlCluster, namespace: str, operator_kubeconfig: Path) -> None:
+    """Since when a pull fails is in the status, so whoever takes over halfway gives it up at the same time."""
+    with running_operator(cluster, operator_kubeconfig):
+        apply(cluster, here(namespace, raw_artifact()), here(namespace, raw_workload()))
+        wait_state(cluster, namespace, "running")
+        unreachable(cluster, namespace)
+        since = wait_for(lambda: status(cluster, namespace).get("pullFailingSince"), "the failing pull to be told")
+        assert "image can't be pulled" in wait_state(cluster, namespace, "initializing")["message"]
+    with running_operator(cluster, operator_kubeconfig):
+        seen = wait_state(cluster, namespace, "errored", seconds=90)
+        assert (seen["pullFailingSince"], condition(seen, "Stalled")["reason"]) == (since, "ImagePullFailed")
+        given_up = datetime.fromisoformat(condition(seen, "Stalled")["lastTransitionTime"])
+        assert given_up - datetime.fromisoformat(since) >= timedelta(seconds=30)
+
+
+def unreachable(cluster: ControlCluster, namespace: str) -> None:
+    """A pod that is not ready any more since its image can't be had, as the kubelet tells it."""
+    pod = json.loads(cluster.kubectl("get", "pods", "-n", namespace, "-o", "json"))["items"][0]["metadata"]["name"]
+    waiting = {"reason": "ImagePullBackOff", "message": 'Back-off pulling image "x": ErrImagePull: dial tcp 10.0.0.9:443: i/o timeout'}
+    container = {"name": "main", "image": "x", "imageID": "", "ready": False, "restartCount": 0, "state": {"waiting": waiting}}
+    change = {"status": {"phase": "Pending", "conditions": [{"type": "Ready", "status": "False"}], "containerStatuses": [container]}}
+    cluster.kubectl("patch", "pod", pod, "-n", namespace, "--subresource=status", "-p", json.dumps(change))

@@ -1,4 +1,4 @@
-"""Two writers of one field: ours is bounded, says who the other is, and wins in the end."""
+"""Two writers of one object: ours is bounded, says who the other is or that it isn't known, and wins in the end."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hack.cluster.control import ControlCluster
 from roadstead.controller.contention import REPAIRS
 from tests.build import raw_artifact, raw_workload
 from tests.clusters import apply, audit_position, get, wait_for, writes
-from tests.world import condition, here, patch, quiet, status, wait_state
+from tests.world import condition, here, patch, quiet, status, told, wait_state
 
 pytestmark = [pytest.mark.timeout(300), pytest.mark.usefixtures("operator")]
 AGENT = "the-other-writer"
@@ -72,6 +72,30 @@ def test_a_quarrel_over_the_count_is_bounded_and_named(cluster: ControlCluster, 
     assert len(done) <= 5, done
 
 
+@pytest.mark.parametrize(("kind", "plural", "state"), [("Service", "services", "running"), ("Deployment", "deployments", "submitted")])
+def test_who_deletes_again_and_again_is_bounded_and_told(
+    cluster: ControlCluster, namespace: str, kind: str, plural: str, state: str
+) -> None:
+    """A child deleted now and then is made again at once; a quarrel costs a bounded number of creations, and an Event."""
+    apply(cluster, here(namespace, raw_artifact()), here(namespace, raw_workload()))
+    wait_state(cluster, namespace, "running")
+    quiet(cluster)
+    before = audit_position(cluster)
+
+    def told_of() -> dict[str, str] | None:
+        cluster.kubectl("delete", f"{plural}.{'apps' if kind == 'Deployment' else ''}".rstrip("."), "chat", "-n", namespace, check=False)
+        return quarrel(cluster, namespace, "ChildDeleted")
+
+    said = wait_for(told_of, "it to be told", 120, pause=0.2)
+    assert said["status"] == "False"
+    assert f"keeps deleting {kind} chat" in said["message"]
+    seen = wait_state(cluster, namespace, state)
+    assert f"keeps deleting {kind} chat" in seen["message"]
+    made = [entry for entry in writes(cluster, before, namespace) if entry[:2] == ("patch", plural) and entry[3] == 201]
+    assert len(made) <= REPAIRS + 1, made
+    wait_for(lambda: ("Warning", "ChildDeleted") in told(cluster, namespace), "the Event")
+
+
 @pytest.mark.long
 def test_a_quarrel_is_won(cluster: ControlCluster, namespace: str) -> None:
     ours, _ = fight(cluster, namespace)
@@ -80,5 +104,9 @@ def test_a_quarrel_is_won(cluster: ControlCluster, namespace: str) -> None:
 
 
 def conflict(cluster: ControlCluster, namespace: str) -> dict[str, str] | None:
+    return quarrel(cluster, namespace, "FieldConflict")
+
+
+def quarrel(cluster: ControlCluster, namespace: str, reason: str) -> dict[str, str] | None:
     found = condition(status(cluster, namespace), "UpToDate")
-    return found if found.get("reason") == "FieldConflict" else None
+    return found if found.get("reason") == reason else None

@@ -10,7 +10,7 @@ from typing import Any
 
 from roadstead.api.platform import PodRollout, PodSettings
 from roadstead.api.workload import Workload
-from roadstead.controller.contention import MINUTE_SECONDS, rival_of
+from roadstead.controller.contention import FIELD_CONFLICT, MINUTE_SECONDS, deleter_of, rival_of
 from roadstead.controller.decide import Action, decide
 from roadstead.controller.kinds import CHILDREN
 from roadstead.controller.memory import ECHO_SECONDS, REPLICAS, Memory, Sent, fingerprint
@@ -24,6 +24,7 @@ from roadstead.kube.errors import ApiError, Conflict, Forbidden, Invalid, NotFou
 from roadstead.kube.managed_fields import owners, ownership, removal_patch, rivals
 from roadstead.kube.resource import HPAS, Resource
 from roadstead.names import FIELD_MANAGER, REPLICAS_MANAGER
+from roadstead.observed.conditions import Condition
 from roadstead.observed.views import ChildView, DeploymentView
 
 log = logging.getLogger(__name__)
@@ -55,7 +56,7 @@ class Written:
     pending: str | None = None
     awaits: str | None = None
     refusal: Refusal | None = None
-    conflict: str | None = None
+    conflict: Condition | None = None
     unsettled: bool = False
     look_again_seconds: float | None = None
     writes: list[str] = field(default_factory=list)
@@ -156,6 +157,8 @@ class ChildWriter:
                 return
             case Action.TAKEN | Action.CREATE:
                 at_zero = child.kind is ChildKind.DEPLOYMENT and desired.replicas.count == 0
+                if decision.action is Action.CREATE and self._kept_away(child, memory, written):
+                    return
                 if decision.action is Action.CREATE and await self._create(child, memory, written, at_zero=at_zero):
                     log.info("%s %s/%s is written: %s", CHILDREN[child.kind].kind, *name, decision.why)
                     return
@@ -187,11 +190,21 @@ class ChildWriter:
         wait = quarrel.wait_seconds(digest, now)
         if wait == 0:
             return False
-        if quarrel.rival is None:
+        if quarrel.rival is None or quarrel.rival.reason != FIELD_CONFLICT:
             body = await self._client.get(resource, *name)
             others = ((who, REPLICAS_PATH) for who in owners(body, REPLICAS_PATH) if who not in (FIELD_MANAGER, REPLICAS_MANAGER))
             quarrel.rival = rival_of(others if field == REPLICAS else rivals(body, FIELD_MANAGER), f"{resource.kind} {name[1]}")
         written.conflict = quarrel.rival
+        written.look_again(wait)
+        return True
+
+    def _kept_away(self, child: Child, memory: Memory, written: Written) -> bool:
+        """Whether a child that is gone has to wait, since somebody deletes it again and again."""
+        quarrel = memory.quarrels[child.kind]
+        wait = quarrel.wait_seconds(child.digest, time.monotonic())
+        if wait == 0:
+            return False
+        written.conflict = quarrel.rival = deleter_of(f"{CHILDREN[child.kind].kind} {child.name}")
         written.look_again(wait)
         return True
 
@@ -291,6 +304,7 @@ class ChildWriter:
         log.info("%s %s/%s is deleted: it is not wanted any more", CHILDREN[kind].kind, *name)
         await self._client.delete(CHILDREN[kind], *name, uid=live.uid)
         memory.sent.pop(kind, None)
+        memory.quarrels.pop(kind, None)  # to be made again is no quarrel where we took it away ourselves
         if kind is ChildKind.HORIZONTAL_POD_AUTOSCALER:
             memory.stirred_at = time.monotonic()
         written.writes.append(f"delete {CHILDREN[kind].kind}")

@@ -12,13 +12,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from roadstead.controller.budget import Budget
-from roadstead.controller.contention import Quarrel
+from roadstead.controller.contention import Quarrel, former_rival
 from roadstead.controller.hearing import Hearing
 from roadstead.desired import ChildKind
 from roadstead.observed.views import ChildView, DeploymentView
 
 ECHO_SECONDS = 10.0
-REPLICAS = "replicas"
+REPLICAS, FORMER = "replicas", "former"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,15 @@ class Memory:
     budget: Budget = field(default_factory=Budget)
     hearing: Hearing = field(default_factory=Hearing)
     quarrels: defaultdict[str, Quarrel] = field(default_factory=lambda: defaultdict(Quarrel))
-    """By kind of child, and REPLICAS for the count."""
+    """By kind of child, REPLICAS for the count, and FORMER for one that the status tells of from before this memory began."""
+
+    @classmethod
+    def begun(cls, uid: str, status: Mapping[str, Any], now: float) -> Memory:
+        """A memory that knows what the status tells. A quarrel told there isn't over because the operator was started anew."""
+        memory = cls(uid, applied=dict(status.get("applied") or {}))
+        if (rival := former_rival(status)) is not None:
+            memory.quarrels[FORMER] = Quarrel(rival=rival, last=now)
+        return memory
 
     def awaits_echo(self, kind: ChildKind, live: ChildView | None, now: float) -> bool:
         """Whether the mirror still shows what was there before our own write."""

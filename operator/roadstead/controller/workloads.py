@@ -182,7 +182,7 @@ class WorkloadReconciler:
         uid = workload.metadata.uid or ""
         memory = self._memories.get(key)
         if memory is None or memory.uid != uid:
-            memory = self._memories[key] = Memory(uid, applied=dict(cached.get("applied") or {}))
+            memory = self._memories[key] = Memory.begun(uid, cached, time.monotonic())
         return memory.previous_status(cached, time.monotonic())
 
     def _artifact(self, key: Key, workload: Workload) -> Artifact:

@@ -57,7 +57,7 @@ class Observed:
     deployment: DeploymentView | None = None
     pods: tuple[PodView, ...] = ()
     pending: str | None = None
-    conflict: str | None = None
+    conflict: Condition | None = None
     gpu_missing: str | None = None
     applied: Mapping[str, str] = field(default_factory=dict)
     restorable_until: str | None = None
@@ -220,6 +220,8 @@ def _message(observed: Observed, facts: _Facts, scaler: Condition | None) -> str
             text = observed.refusal.message
         case _ if facts.cause is not None:
             text = facts.cause.message
+        case _ if observed.deployment is None and observed.conflict is not None:
+            text = observed.conflict.message
         case _ if facts.at_zero:
             text = "Scaled to zero; it wakes when its scaler sees demand"
         case State.INITIALIZING:
@@ -239,8 +241,8 @@ def _running_message(observed: Observed, facts: _Facts, scaler: Condition | None
         return f"{text}; no room for one pod more, so this version replaces pods in place"
     if facts.cause is not None:
         return f"{text}; {facts.cause.message}"
-    if observed.conflict:
-        return f"{text}; {observed.conflict}"
+    if observed.conflict is not None:
+        return f"{text}; {observed.conflict.message}"
     return f"{text}; {scaler.message}" if scaler is not None and scaler.status is Verdict.FALSE and scaler.message else text
 
 
@@ -269,6 +271,8 @@ def _reason(observed: Observed, facts: _Facts) -> str:
             return str(observed.refusal.reason)
         if facts.cause is not None:
             return facts.cause.reason
+        if observed.deployment is None and observed.conflict is not None:
+            return observed.conflict.reason
         if facts.at_zero:
             return "ScaledToZero"
     return str(facts.state).capitalize()
@@ -281,6 +285,8 @@ def _progressing(observed: Observed, facts: _Facts) -> Condition:
         return Condition("Progressing", Verdict.TRUE, str(facts.state).capitalize(), "No pods are wanted")
     if facts.at_zero:
         return Condition("Progressing", Verdict.TRUE, "ScaledToZero", "No pods are wanted at the moment")
+    if observed.deployment is None and observed.conflict is not None:
+        return Condition("Progressing", Verdict.TRUE, observed.conflict.reason, observed.conflict.message)
     if facts.rolled_out:
         return Condition("Progressing", Verdict.TRUE, "RolledOut", "The present version is rolled out")
     if facts.cause is not None and facts.cause.lasting:
@@ -292,8 +298,8 @@ def _progressing(observed: Observed, facts: _Facts) -> Condition:
 
 
 def _up_to_date(observed: Observed) -> Condition:
-    if observed.conflict:
-        return Condition("UpToDate", Verdict.FALSE, "FieldConflict", observed.conflict)
+    if observed.conflict is not None:
+        return observed.conflict
     if observed.pending:
         return Condition("UpToDate", Verdict.FALSE, "ChangePending", observed.pending)
     return Condition("UpToDate", Verdict.TRUE, "UpToDate", "The pods are what Workload, Artifact and Platform ask for")

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from roadstead.controller.contention import Quarrel, rival_of
+from roadstead.controller.contention import CHILD_DELETED, FIELD_CONFLICT, Quarrel, deleter_of, former_rival, rival_of
+from roadstead.observed.conditions import Condition, render
+
+NOW = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)
 
 
 def fought(quarrel: Quarrel, seconds: float, begin: float = 0.0) -> list[float]:
@@ -68,5 +75,14 @@ def test_never_more_than_a_handful_a_minute(gaps: list[float]) -> None:
 
 def test_the_other_is_named() -> None:
     said = rival_of([("kubectl-patch", "/spec/a"), ("kubectl-patch", "/spec/b")], "Deployment chat")
-    assert said.startswith("kubectl-patch keeps changing /spec/a, /spec/b of Deployment chat")
-    assert rival_of([], "Deployment chat").startswith("somebody keeps changing fields of")
+    assert said.reason == FIELD_CONFLICT
+    assert said.message.startswith("kubectl-patch keeps changing /spec/a, /spec/b of Deployment chat")
+    assert rival_of([], "Deployment chat").message.startswith("somebody keeps changing fields of")
+
+
+@pytest.mark.parametrize("rival", [rival_of([("kubectl", "/spec/a")], "Deployment chat"), deleter_of("Service chat")])
+def test_a_status_tells_of_the_quarrel_as_it_was(rival: Condition) -> None:
+    assert rival.reason in (FIELD_CONFLICT, CHILD_DELETED)
+    assert former_rival({"conditions": render([rival], (), 1, NOW)}) == rival
+    assert former_rival({"conditions": render([replace(rival, reason="ChangePending")], (), 1, NOW)}) is None
+    assert former_rival({}) is None

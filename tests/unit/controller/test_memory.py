@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 
-from roadstead.controller.memory import ECHO_SECONDS, Memory, Sent, fingerprint
+from roadstead.controller.contention import MINUTE_SECONDS, rival_of
+from roadstead.controller.memory import ECHO_SECONDS, FORMER, Memory, Sent, fingerprint
 from roadstead.desired import ChildKind
+from roadstead.observed.conditions import render
 from roadstead.observed.views import ChildView, DeploymentView
 
 SERVICE = ChildKind.SERVICE
@@ -66,3 +69,14 @@ def test_replicas_wait_for_their_echo() -> None:
     assert memory.awaits_replicas(live, 3, 101.0)
     assert not memory.awaits_replicas(replace(live, spec_replicas=3), 3, 101.0)
     assert memory.replicas is None
+
+
+def test_a_quarrel_told_before_a_restart_lasts_until_it_was_calm() -> None:
+    rival = rival_of([("kubectl", "/spec/a")], "Deployment chat")
+    status = {"applied": {"Deployment": "h"}, "conditions": render([rival], (), 1, datetime(2026, 11, 25, 12, 0, tzinfo=UTC))}
+    memory = Memory.begun("owner", status, 100.0)
+    assert memory.applied == {"Deployment": "h"}
+    assert memory.quarrels[FORMER].rival == rival
+    assert not memory.quarrels[FORMER].calm(100.0)
+    assert memory.quarrels[FORMER].calm(100.0 + MINUTE_SECONDS)
+    assert not Memory.begun("owner", {}, 100.0).quarrels

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from roadstead.controller.contention import deleter_of, rival_of
 from roadstead.controller.said import Announcer
 from roadstead.kube.client import ApiClient
 from roadstead.kube.config import ClusterConfig
@@ -43,6 +44,8 @@ def cases(*names: str) -> list[Observed]:
     return [CASES[name][0] for name in names]
 
 
+QUARREL = replace(CASES["ready"][0], conflict=rival_of([("kubectl", "/spec/a")], "Deployment chat"))
+DELETED = replace(BASE, deployment=None, pods=(), conflict=deleter_of("Deployment chat"))
 START = ("nothing there yet", "no node yet", "containers start", "startup probe", "readiness probe")
 
 
@@ -71,6 +74,16 @@ START = ("nothing there yet", "no node yet", "containers start", "startup probe"
             cases("ready", "stopping", "stopped", "nothing there yet", *START, "ready"),
             [READY, ("Normal", "Stopping"), ("Normal", "Stopped"), READY],
             id="stop and start",
+        ),
+        pytest.param(
+            [*cases("ready"), QUARREL, QUARREL, *cases("ready", "ready")],
+            [READY, ("Warning", "FieldConflict"), ("Normal", "UpToDate")],
+            id="two writers, and the end of that",
+        ),
+        pytest.param(
+            [*cases("ready"), DELETED, DELETED, *cases("ready")],
+            [READY, ("Warning", "ChildDeleted"), READY, ("Normal", "UpToDate")],
+            id="somebody deletes the Deployment again and again",
         ),
         pytest.param(cases("ready", "normal scale-up", "ready", "an autoscaler's step", "ready"), [READY], id="scaling"),
     ],

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from roadstead.api.conditions import State
+from roadstead.controller.contention import deleter_of, rival_of
 from roadstead.observed import Observed, Outcome, observe
 from roadstead.observed.hearing import heard_of
 from roadstead.observed.views import Condition, pod_view
@@ -114,7 +115,7 @@ def worlds(draw: st.DrawFn) -> Observed:
         wanted=draw(st.sampled_from([None, 0, 1, 3])),
         refusal=draw(st.sampled_from([None, None, MISSING])),
         pending=draw(st.sampled_from([None, "a platform change waits"])),
-        conflict=draw(st.sampled_from([None, "kubectl keeps changing /spec/a"])),
+        conflict=draw(st.sampled_from([None, rival_of([("kubectl", "/spec/a")], "Deployment chat"), deleter_of("Deployment chat")])),
         lost_nodes=draw(st.sampled_from([frozenset(), frozenset({"node-1"})])),
         heard={pod.uid: heard_of(draw(EVENTS)) for pod in found.values()},
     )
