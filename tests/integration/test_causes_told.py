@@ -3,32 +3,36 @@
 from __future__ import annotations
 
 import json
+import uuid
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from hack.cluster.control import ControlCluster
+from roadstead.observed.conditions import timestamp
 from tests.build import raw_artifact, raw_workload
-from tests.clusters import apply, audit_position, wait_for
+from tests.clusters import apply, audit_position, wait_for, writes
 from tests.world import condition, here, quiet, status, unready, wait_state
 
 pytestmark = [pytest.mark.timeout(240), pytest.mark.usefixtures("operator")]
+NOON = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)
 WORDS = "Readiness probe failed: HTTP probe failed with statuscode: 503"
 
 
-def event(pod: dict[str, Any]) -> dict[str, Any]:
+def event(pod: dict[str, Any], reason: str = "Unhealthy", message: str = WORDS, at: datetime = NOON) -> dict[str, Any]:
     """As the kubelet writes it."""
     meta = pod["metadata"]
     about = {"kind": "Pod", "apiVersion": "v1", "name": meta["name"], "namespace": meta["namespace"], "uid": meta["uid"]}
     return {
         "apiVersion": "v1",
         "kind": "Event",
-        "metadata": {"name": f"{meta['name']}.1", "namespace": meta["namespace"]},
+        "metadata": {"name": f"{meta['name']}.{uuid.uuid4().hex[:8]}", "namespace": meta["namespace"]},
         "involvedObject": about | {"fieldPath": "spec.containers{main}"},
-        "reason": "Unhealthy",
-        "message": WORDS,
-        "type": "Warning",
-        "lastTimestamp": "2026-11-25T12:00:00Z",
+        "reason": reason,
+        "message": message,
+        "type": "Normal" if reason == "Killing" else "Warning",
+        "lastTimestamp": timestamp(at),
         "source": {"component": "kubelet"},
     }
 
@@ -47,12 +51,43 @@ def test_a_probes_answer_is_asked_for_once(cluster: ControlCluster, namespace: s
     wait_state(cluster, namespace, "running")
     pod = json.loads(cluster.kubectl("get", "pods", "-n", namespace, "-o", "json"))["items"][0]
     assert asked(cluster, before, namespace) == 0, "a pod that becomes ready at once leaves no question"
-    cluster.kubectl("create", "-f", "-", input=json.dumps(event(pod)))
+    tell(cluster, event(pod))
     assert unready(cluster, namespace) is not None
     seen = wait_for(lambda: (found := status(cluster, namespace)) and "statuscode: 503" in found["message"] and found, "the probe's answer")
     assert (seen["state"], condition(seen, "Ready")["reason"]) == ("initializing", "NotReady")
     quiet(cluster)
     assert asked(cluster, before, namespace) == 1
+
+
+def test_a_kill_is_told_while_the_container_drains(cluster: ControlCluster, namespace: str) -> None:
+    """The pod says nothing of it and is ready; of other ends of containers nothing is made."""
+    apply(cluster, here(namespace, raw_artifact()), here(namespace, raw_workload()))
+    wait_state(cluster, namespace, "running")
+    quiet(cluster)
+    pod = json.loads(cluster.kubectl("get", "pods", "-n", namespace, "-o", "json"))["items"][0]
+    before = audit_position(cluster)
+    soon = datetime.now(UTC) + timedelta(seconds=5)
+    tell(cluster, event(pod, "Killing", "Stopping container main", soon))
+    tell(cluster, event(pod, "Unhealthy", WORDS.replace("Readiness", "Liveness"), soon))
+    quiet(cluster)
+    assert (asked(cluster, before, namespace), writes(cluster, before, namespace)) == (0, [])
+
+    tell(cluster, event(pod, "Killing", "Container main failed liveness probe, will be restarted", soon))
+    sentence = "restarted since its liveness probe failed: HTTP probe failed with statuscode: 503"
+    seen = wait_for(lambda: (found := status(cluster, namespace)) and sentence in found["message"] and found, "the kill")
+    assert (seen["state"], condition(seen, "Ready")["status"], condition(seen, "Stalled")) == ("running", "True", {})
+    quiet(cluster)
+    assert asked(cluster, before, namespace) == 1
+    assert writes(cluster, before, namespace) == [("patch", "workloads/status", "chat", 200)]
+
+    again = {**pod["status"]["containerStatuses"][0], "state": {"running": {"startedAt": timestamp(soon + timedelta(seconds=1))}}}
+    change = json.dumps({"status": {"containerStatuses": [{**again, "restartCount": 1}]}})
+    cluster.kubectl("patch", "pod", pod["metadata"]["name"], "-n", namespace, "--subresource=status", "-p", change)
+    wait_for(lambda: status(cluster, namespace)["message"] == "1 of 1 replicas ready", "the end of it")
+
+
+def tell(cluster: ControlCluster, event: dict[str, Any]) -> None:
+    cluster.kubectl("create", "-f", "-", input=json.dumps(event))
 
 
 def test_a_lost_node_is_named(cluster: ControlCluster, namespace: str) -> None:

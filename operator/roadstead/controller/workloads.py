@@ -250,6 +250,7 @@ class WorkloadReconciler:
                 applied=memory.applied,
                 restorable_until=timestamp(kept.until) if kept.until is not None else None,
                 lost_nodes=self._mirrors.lost(name),
+                kills=self._mirrors.kills(name),
                 heard=memory.hearing.of(pod.uid for pod in self._mirrors.pods(name)),
             ),
             previous,

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from roadstead.observed.hearing import Heard
+from roadstead.observed.hearing import Heard, Kill
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class Scene:
     """What a pod's own fields don't tell.
 
     ``lost_nodes``: nodes that the cluster has lost sight of. ``heard``: Events by the pod's uid. ``pull_failing_since``: since when an
-    image can't be pulled. ``stalled``: what was found lasting before, and since when.
+    image can't be pulled. ``stalled``: what was found lasting before, and since when. ``kills``: the last one of each pod, by its uid.
     """
 
     now: datetime
@@ -36,3 +36,4 @@ class Scene:
     heard: Mapping[str, tuple[Heard, ...]] = field(default_factory=dict)
     pull_failing_since: datetime | None = None
     stalled: tuple[str, str] | None = None
+    kills: Mapping[str, Kill] = field(default_factory=dict)

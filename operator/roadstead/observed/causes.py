@@ -24,6 +24,7 @@ CHECKS: tuple[Callable[[PodView, Scene], Cause | None], ...] = (
     containers.image,
     containers.configuration,
     containers.crash,
+    containers.killed,
     places.lost,
     places.disrupted,
     places.over,
@@ -57,6 +58,12 @@ def find_cause(deployment: DeploymentView | None, pods: Iterable[PodView], scene
     if best is not None and best.reason in DISRUPTIONS and homeless is not None:
         return replace(best, message=f"{best.message}; {homeless.message}")
     return best
+
+
+def find_kill(pods: Iterable[PodView], scene: Scene) -> Cause | None:
+    """What is to be said although everything serves: that the kubelet is about to restart a container."""
+    newest_first = sorted(pods, key=lambda pod: (pod.created, pod.name), reverse=True)
+    return next((cause for pod in newest_first if (cause := containers.killed(pod, scene)) is not None), None)
 
 
 def _telling(cause: Cause) -> int:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from roadstead.observed.cause import Cause, Scene
-from roadstead.observed.hearing import killed_for, probe_answer
-from roadstead.observed.views import PodView
+from roadstead.observed.hearing import killed_for, probe_answer, under_way
+from roadstead.observed.views import ContainerView, PodView
 from roadstead.observed.wording import at, configuration_words, pull_words, short, start_words
 
 SECOND_BACK_OFF = 2
@@ -86,13 +86,19 @@ def crash(pod: PodView, scene: Scene) -> Cause | None:
             limit = f" (its limit is {container.memory_limit})" if container.memory_limit else ""
             return Cause("OOMKilled", f"{where}: killed for want of memory{limit}; raise resourceRequest.memory", lasting, tail, where)
         if (probe := killed_for(container, scene.heard.get(pod.uid, ()))) is not None:
-            answer = probe_answer(container, probe, scene.heard[pod.uid])
-            got = f": {short(answer)}" if answer else ""
-            sentence = f"{where}: restarted since its {probe} probe failed{got}; check the probe's path, port and times"
-            return Cause(f"{probe.capitalize()}ProbeFailed", sentence, lasting, tail, where)
+            return _probe_failed(pod, container, probe, scene, lasting=lasting, tail=tail)
         head = f"{where}: exited with code {code}"
         again, last = " again and again" if lasting else "", f": {short(tail[-1])[:LAST_LINE_LIMIT]}" if tail else ""
         return Cause("Crashed", f"{head}{again}{last}; see kubectl logs --previous", lasting, tail, head)
+    return None
+
+
+def killed(pod: PodView, scene: Scene) -> Cause | None:
+    """A container that the kubelet is about to end for a failing probe; it drains, and the pod may be ready until it has."""
+    kill = scene.kills.get(pod.uid)
+    for container in pod.containers:
+        if kill is not None and pod.alive and under_way(container, kill):
+            return _probe_failed(pod, container, kill.probe, scene)
     return None
 
 
@@ -107,6 +113,15 @@ def unready(pod: PodView, scene: Scene) -> Cause | None:
             got = f"its {probe} probe has not passed yet: {short(answer)}"  # which is what a long start looks like, too
             return Cause("NotReady", f"{where}: running, {got}; if it never does, correct its path and port", False, head=where)
     return None
+
+
+def _probe_failed(
+    pod: PodView, container: ContainerView, probe: str, scene: Scene, *, lasting: bool = False, tail: tuple[str, ...] = ()
+) -> Cause:
+    answer, where = probe_answer(container, probe, scene.heard.get(pod.uid, ())), at(pod, container)
+    got = f": {short(answer)}" if answer else ""
+    sentence = f"{where}: restarted since its {probe} probe failed{got}; check the probe's path, port and times"
+    return Cause(f"{probe.capitalize()}ProbeFailed", sentence, lasting, tail, where)
 
 
 def _cannot_start(where: str, words: str, tail: tuple[str, ...] = ()) -> Cause:

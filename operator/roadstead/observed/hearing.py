@@ -1,11 +1,13 @@
 """What only Events tell: a probe's answer, for which probe the kubelet killed a container, why a volume isn't there.
 
 Events aren't mirrored: they are many and short-lived. When a pod leaves such a question open, ``find_doubt`` says so, and the shell asks.
+One thing no pod tells while it matters: that the kubelet is about to end a container for a failing probe. The pod is served and ready
+until its container has drained, so the Event itself is listened for (``Kill``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -52,6 +54,29 @@ class Doubt:
     due: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class Kill:
+    """The kubelet's word that it ends a container since that probe, startup or liveness, failed; ``at`` as the API server writes it."""
+
+    container: str
+    probe: str
+    at: str
+
+
+def kill_of(body: Body) -> Kill | None:
+    """A core Event as a kill; None for every other, the ends of pods among them, which are called Killing as well."""
+    probe = _failed_probe(body.get("message") or "") if body.get("reason") == "Killing" else None
+    at = body.get("lastTimestamp") or body.get("eventTime")
+    return Kill(_container(body), probe, at) if probe is not None and at else None
+
+
+def under_way(container: ContainerView, kill: Kill | None) -> bool:
+    """Whether the container is still the one that is to be ended: it began before. Both times are its node's, in whole seconds."""
+    if kill is None or kill.container != container.name or container.state != "running" or not container.running_since:
+        return False
+    return datetime.fromisoformat(container.running_since) < datetime.fromisoformat(kill.at)
+
+
 def heard_of(bodies: Iterable[Body]) -> tuple[Heard, ...]:
     """Core Events, newest first."""
     found = sorted(bodies, key=lambda body: str(body.get("lastTimestamp") or body.get("eventTime") or ""), reverse=True)
@@ -68,6 +93,14 @@ def answers(topic: Topic, heard: Iterable[Heard]) -> bool:
         case Topic.END:
             return True  # what there was to hear of a pod that has ended was heard
     return any(event.reason == "Unhealthy" and event.message.startswith(_opening(topic)) for event in heard)
+
+
+def kill_doubt(pods: Iterable[PodView], kills: Mapping[str, Kill], now: datetime) -> Doubt | None:
+    """The question what a probe got, for which the kubelet is about to end a container."""
+    for pod in pods:
+        if pod.alive and any(under_way(container, kills.get(pod.uid)) for container in pod.containers):
+            return Doubt(pod.uid, Topic.KILL, now)
+    return None
 
 
 def find_doubt(pods: Iterable[PodView], heard: Container[str], now: datetime) -> Doubt | None:
@@ -108,7 +141,7 @@ def killed_for(container: ContainerView, heard: Iterable[Heard]) -> str | None:
         return None
     for event in heard:
         if event.reason == "Killing" and event.container == container.name:
-            return next((probe for probe in ("startup", "liveness") if f"failed {probe} probe" in event.message), None)
+            return _failed_probe(event.message)
     return None
 
 
@@ -129,6 +162,10 @@ def eviction_words(heard: Iterable[Heard]) -> str | None:
 def setup_words(heard: Iterable[Heard]) -> str | None:
     """Why the pod's volumes or network aren't there."""
     return next((event.message for event in heard if event.reason in SETUP_REASONS), None)
+
+
+def _failed_probe(words: str) -> str | None:
+    return next((probe for probe in ("startup", "liveness") if f"failed {probe} probe" in words), None)
 
 
 def _opening(probe: str) -> str:

@@ -14,10 +14,10 @@ from roadstead.api.workload import Workload
 from roadstead.errors import Reason, Refusal
 from roadstead.names import VERSION_ANNOTATION, WORKLOAD_LABEL
 from roadstead.observed.cause import Cause, Scene
-from roadstead.observed.causes import find_cause, stalled_before
+from roadstead.observed.causes import find_cause, find_kill, stalled_before
 from roadstead.observed.conditions import Condition, Verdict, render, timestamp
 from roadstead.observed.containers import PULL_PATIENCE_SECONDS, fails_to_pull
-from roadstead.observed.hearing import Doubt, Heard, find_doubt
+from roadstead.observed.hearing import Doubt, Heard, Kill, find_doubt, kill_doubt
 from roadstead.observed.replica_count import explained
 from roadstead.observed.rollout import StuckSurge, stuck_surge
 from roadstead.observed.scaler import ScalerView, autoscaler_condition
@@ -42,7 +42,7 @@ class Observed:
     ``wanted`` is the replica count that the operator sets, None while an autoscaler does. ``pending`` says in a sentence what a
     platform or operator change would alter in the pods, once something restarts them; ``conflict`` who keeps undoing our writes, as the
     condition UpToDate; ``gpu_missing`` what GPUs no node offers. ``applied`` are the hashes of our own field sets right after our applies,
-    to be remembered in the status. ``refusal`` is what the user must change; ``lost_nodes`` and ``heard`` are those of a Scene.
+    to be remembered in the status. ``refusal`` is what the user must change; ``lost_nodes``, ``heard`` and ``kills`` are those of a Scene.
     """
 
     workload: Workload
@@ -63,6 +63,7 @@ class Observed:
     restorable_until: str | None = None
     lost_nodes: frozenset[str] = frozenset()
     heard: Mapping[str, tuple[Heard, ...]] = field(default_factory=dict)
+    kills: Mapping[str, Kill] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +132,9 @@ def observe(observed: Observed, previous: Mapping[str, Any], now: datetime) -> O
     )
     again = min((seconds for seconds in waits if seconds is not None), default=None)
     written = {name: value for name, value in status.items() if value is not None}
-    doubt = None if facts.rolled_out else find_doubt(observed.pods, observed.heard, now)
+    doubt = kill_doubt(observed.pods, observed.kills, now)
+    if doubt is None and not facts.rolled_out:
+        doubt = find_doubt(observed.pods, observed.heard, now)
     return Outcome(written, facts.state, message, again, doubt)
 
 
@@ -167,8 +170,8 @@ def _facts(observed: Observed, previous: Mapping[str, Any], failing: datetime | 
         and deployment.replicas == deployment.updated
         and deployment.ready >= deployment.updated
     )
-    scene = Scene(now, observed.lost_nodes, observed.heard, failing, stalled_before(previous))
-    cause = None if rolled_out else find_cause(deployment, observed.pods, scene)
+    scene = Scene(now, observed.lost_nodes, observed.heard, failing, stalled_before(previous), observed.kills)
+    cause = find_kill(observed.pods, scene) if rolled_out else find_cause(deployment, observed.pods, scene)
     if cause is not None and cause.reason == "Unschedulable" and observed.gpu_missing is not None:
         cause = Cause("GpuUnavailable", observed.gpu_missing, cause.lasting, head=observed.gpu_missing)
     if cause is not None:

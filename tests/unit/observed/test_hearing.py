@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from roadstead.observed.cause import Scene
-from roadstead.observed.causes import find_cause
-from roadstead.observed.hearing import Doubt, Heard, Topic, answers, find_doubt, heard_of
+from roadstead.observed.causes import find_cause, find_kill
+from roadstead.observed.hearing import Doubt, Heard, Kill, Topic, answers, find_doubt, heard_of, kill_doubt, kill_of
 from roadstead.observed.places import over
 from roadstead.observed.views import PodView, pod_view
 from tests.build import raw_pod
@@ -125,3 +125,48 @@ def test_its_event_names_the_eviction() -> None:
     assert cause.reason == "Evicted"
     assert "Usage of EmptyDir volume exceeds the limit; it is replaced by itself" in cause.message
     assert over(ended, Scene(NOW)) is None
+
+
+STOPPED = event("Killing", "Stopping container main")
+KILL = Kill("main", "liveness", "2026-11-25T12:09:00Z")
+
+
+@pytest.mark.parametrize(
+    ("body", "kill"),
+    [
+        pytest.param(KILL_LIVENESS, KILL, id="liveness"),
+        pytest.param(KILL_STARTUP, replace(KILL, probe="startup"), id="startup"),
+        pytest.param(STOPPED, None, id="the end of a pod"),
+        pytest.param(LIVENESS, None, id="a probe that failed once"),
+        pytest.param(KILL_LIVENESS | {"lastTimestamp": None}, None, id="without a time"),
+        pytest.param(KILL_LIVENESS | {"message": None}, None, id="without words"),
+    ],
+)
+def test_what_is_a_kill(body: dict[str, Any], kill: Kill | None) -> None:
+    assert kill_of(body) == kill
+
+
+READY = running(ready=True)
+
+
+@pytest.mark.parametrize(
+    ("pod", "kill", "named"),
+    [
+        pytest.param(READY, KILL, True, id="it drains, ready"),
+        pytest.param(running(), KILL, True, id="it drains, unready"),
+        pytest.param(READY, replace(KILL, at=SINCE), False, id="the one before it was killed"),
+        pytest.param(READY, replace(KILL, container="proxy"), False, id="another container"),
+        pytest.param(running(ready=True, terminating=True), KILL, False, id="the pod goes anyway"),
+        pytest.param(pod_view(raw_pod(state={"terminated": KILLED})), KILL, False, id="it has ended"),
+        pytest.param(READY, None, False, id="nothing heard"),
+    ],
+)
+def test_a_kill_is_named_while_the_container_drains(pod: PodView, kill: Kill | None, named: bool) -> None:
+    kills = {pod.uid: kill} if kill is not None else {}
+    cause = find_kill([pod], Scene(NOW, heard={pod.uid: heard_of([LIVENESS])}, kills=kills))
+    assert (cause is not None) == named
+    assert kill_doubt([pod], kills, NOW) == (Doubt(pod.uid, Topic.KILL, NOW) if named else None)
+    if cause is not None:
+        assert (cause.reason, cause.lasting) == ("LivenessProbeFailed", False)
+        assert "restarted since its liveness probe failed: HTTP probe failed with statuscode: 500; check" in cause.message
+        assert find_cause(None, [pod], Scene(NOW, heard={pod.uid: heard_of([LIVENESS])}, kills=kills)) == cause

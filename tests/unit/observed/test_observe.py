@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from roadstead.api.conditions import State
 from roadstead.errors import Reason, Refusal
 from roadstead.observed import DeploymentView, Observed, Outcome, observe
+from roadstead.observed.hearing import Kill
 from roadstead.observed.scaler import ScalerView
 from roadstead.observed.views import Condition, pod_view
 from tests.build import artifact, raw_pod, workload
@@ -285,6 +286,20 @@ def test_a_registry_found_unreachable_stays_so_after_an_operator_restart() -> No
     other = raw_pod("chat-2", state=TRIES[0])
     other["metadata"] |= {"labels": {"pod-template-hash": "new"}, "creationTimestamp": "2026-11-25T12:30:00Z"}
     assert seen(with_pods(other, deployment=STARTING), lasting.status, NOW + timedelta(hours=1)).state is State.INITIALIZING
+
+
+def test_a_kill_of_what_serves_is_in_the_message_and_nowhere_else() -> None:
+    """It is restarted by itself: nothing is false, nothing stalls, and the sentence goes with the container."""
+    pod = raw_pod(ready=True, state={"running": {"startedAt": "2026-11-25T11:00:00Z"}})
+    kills = {"uid-chat-1": Kill("main", "liveness", "2026-11-25T11:59:58Z")}
+    outcome = seen(with_pods(pod, kills=kills))
+    assert outcome.message.startswith("1 of 1 replicas ready; Pod chat-1, container main: restarted since its liveness probe failed")
+    assert outcome.doubt is not None
+    quiet = seen(with_pods(pod))
+    assert quiet.doubt is None
+    assert conditions(outcome) == conditions(quiet)
+    pod["status"]["containerStatuses"][0]["state"] = {"running": {"startedAt": "2026-11-25T11:59:59Z"}}
+    assert seen(with_pods(pod, kills=kills), outcome.status).message == "1 of 1 replicas ready"
 
 
 def test_an_operator_restart_does_not_begin_the_wait_for_a_registry_anew() -> None:

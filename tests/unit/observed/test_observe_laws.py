@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from roadstead.api.conditions import State
 from roadstead.controller.contention import deleter_of, rival_of
 from roadstead.observed import Observed, Outcome, observe
-from roadstead.observed.hearing import heard_of
+from roadstead.observed.hearing import Kill, heard_of
 from roadstead.observed.views import Condition, pod_view
 from tests.build import raw_pod, workload
 from tests.unit.observed.test_hearing import KILL_LIVENESS, KILL_STARTUP, LIVENESS, MOUNT, READINESS, STARTUP
@@ -118,6 +118,11 @@ def worlds(draw: st.DrawFn) -> Observed:
         conflict=draw(st.sampled_from([None, rival_of([("kubectl", "/spec/a")], "Deployment chat"), deleter_of("Deployment chat")])),
         lost_nodes=draw(st.sampled_from([frozenset(), frozenset({"node-1"})])),
         heard={pod.uid: heard_of(draw(EVENTS)) for pod in found.values()},
+        kills={
+            pod.uid: Kill("main", draw(st.sampled_from(["startup", "liveness"])), draw(TIMES))
+            for pod in found.values()
+            if draw(st.booleans())
+        },
     )
 
 
