@@ -11,8 +11,9 @@ import pytest
 from hack.cluster.control import ControlCluster
 from tests.build import raw_artifact, raw_workload
 from tests.clusters import apply, audit_position, running_operator, wait_for, writes
+from tests.integration.test_causes_told import asked, event, tell
 from tests.integration.test_two_writers import conflict, fight
-from tests.world import condition, here, patch, quiet, status, told, wait_state
+from tests.world import condition, here, patch, quiet, status, told, unready, wait_state
 
 pytestmark = pytest.mark.timeout(300)
 STORY = [
@@ -52,6 +53,22 @@ def test_describe_reads_as_a_story(cluster: ControlCluster, namespace: str, oper
     assert [(kind, reason) for kind, reason in lines] == before, "by time"
     assert 'Artifact "model" does not exist' in events
     assert "set spec.suspend to false to start it" in events
+
+
+def test_what_was_said_before_is_asked_for_once(cluster: ControlCluster, namespace: str, operator_kubeconfig: Path) -> None:
+    """A probe's answer is told by an Event alone, and nobody listened."""
+    with running_operator(cluster, operator_kubeconfig):
+        apply(cluster, here(namespace, raw_artifact()), here(namespace, raw_workload()))
+        wait_state(cluster, namespace, "running")
+        quiet(cluster)
+    pod = unready(cluster, namespace)
+    assert pod is not None
+    tell(cluster, event(pod))
+    position = audit_position(cluster)
+    with running_operator(cluster, operator_kubeconfig):
+        wait_for(lambda: "statuscode: 503" in status(cluster, namespace)["message"], "the probe's answer")
+        quiet(cluster)
+        assert asked(cluster, position, namespace) == 1
 
 
 def test_a_quarrel_is_told_once_over_a_restart(cluster: ControlCluster, namespace: str, operator_kubeconfig: Path) -> None:

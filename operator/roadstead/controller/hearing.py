@@ -1,4 +1,4 @@
-"""Asking for the Events of a pod, where only they tell what is wrong.
+"""Asking for the Events of a pod, where only they tell what is wrong and nobody has heard them when they came.
 
 The API server finds them by reading all Events of the namespace, so it is asked seldom: for one pod at a time, not twice within five
 seconds for one Workload, and ever more seldom while there is no answer.
@@ -44,11 +44,13 @@ class Hearing:
         self.settled = {question for question in self.settled if question[0] in known}
         return self.heard
 
-    def wait_seconds(self, doubt: Doubt, now: datetime) -> float | None:
-        """How long to wait before asking, 0 for now; None where the answer is known."""
+    def wait_seconds(self, doubt: Doubt, now: datetime, *, overheard: bool = False) -> float | None:
+        """How long to wait before asking, 0 for now; None where the answer is known. What was overheard needs no asking, only time."""
         question = (doubt.uid, doubt.topic)
         if question in self.settled:
             return None
+        if overheard:
+            return max(0.0, (doubt.due - now).total_seconds())
         times, last = self.asked.get(question, (0, None))
         due = [doubt.due, *(at + PAUSE for _, at in self.asked.values())]
         if last is not None:
@@ -65,11 +67,17 @@ class Hearing:
             self.settled.add(question)
 
 
-async def listen(client: ApiClient, namespace: str, doubt: Doubt, hearing: Hearing) -> bool:
-    """Ask if it is time to; returns whether anything was heard. That the API server doesn't answer is logged, and holds nothing up."""
+async def listen(client: ApiClient, namespace: str, doubt: Doubt, hearing: Hearing, overheard: Heard | None) -> bool:
+    """Take what was overheard, or else ask, if it is time to; returns whether anything was heard.
+
+    That the API server doesn't answer is logged, and holds nothing up.
+    """
     now = datetime.now(UTC)
-    if hearing.wait_seconds(doubt, now) != 0:
+    if hearing.wait_seconds(doubt, now, overheard=overheard is not None) != 0:
         return False
+    if overheard is not None:
+        hearing.note(doubt, (overheard, *hearing.heard.get(doubt.uid, ())), now)
+        return True
     selector = f"involvedObject.uid={doubt.uid}"
     heard: tuple[Heard, ...] = ()
     try:

@@ -9,23 +9,20 @@ from functools import partial
 from typing import Any
 
 from roadstead.controller.kinds import CHILDREN, Key, Kind
+from roadstead.controller.overheard import Overheard
 from roadstead.desired import ChildKind
 from roadstead.desired.scaled_object import hpa_name
 from roadstead.kube.client import ApiClient
-from roadstead.kube.listener import Listener
 from roadstead.kube.managed_fields import ownership
 from roadstead.kube.reflector import Reflector
-from roadstead.kube.resource import CORE_EVENTS, NODES, PODS
+from roadstead.kube.resource import NODES, PODS
 from roadstead.names import CHILDREN_SELECTOR, FIELD_MANAGER
-from roadstead.observed.hearing import Kill, kill_of
 from roadstead.observed.scaler import HpaView, hpa_view, scaled_object_view
 from roadstead.observed.views import ChildView, DeploymentView, NodeView, PodView, child_view, deployment_view, node_view, pod_view
 
 Body = dict[str, Any]
 Name = tuple[str, str]
 """Namespace and name."""
-KILLS = "involvedObject.kind=Pod,reason=Killing"
-"""One Event for each container that a kubelet ends; those about probes themselves are many more."""
 KEDA_LOOK_SECONDS = 10.0
 """How often to look whether KEDA has come, while it isn't there."""
 
@@ -71,9 +68,7 @@ class Mirrors:
             for kind in ChildKind
         }
         self._pods = Reflector(client, PODS, project=pod_view, notify=self._pod_changed, label_selector=CHILDREN_SELECTOR)
-        self._kills: dict[str, Kill] = {}
-        """The last one of each pod, by its uid; gone with the pod."""
-        self._killing = Listener(client, CORE_EVENTS, field_selector=KILLS, tell=self._heard)
+        self.overheard = Overheard(client, self._pods.items.get, self._spoken_of)
         self._nodes: Reflector[NodeView] = Reflector(client, NODES, project=node_view, notify=lambda *_: None)
 
     @property
@@ -82,7 +77,7 @@ class Mirrors:
 
     def loops(self) -> list[Coroutine[Any, Any, None]]:
         """The coroutines to run for the life of the process."""
-        return [*(reflector.run() for reflector in self.reflectors), self._killing.run()]
+        return [*(reflector.run() for reflector in self.reflectors), *self.overheard.loops()]
 
     async def wait_synced(self) -> None:
         """Return when every mirror has been filled once."""
@@ -116,10 +111,6 @@ class Mirrors:
         """The pods of a Workload."""
         return tuple(self._pods_of.get(name, {}).values())
 
-    def kills(self, name: Name) -> dict[str, Kill]:
-        """What was heard of the kubelet killing containers of a Workload's pods, by uid."""
-        return {pod.uid: kill for pod in self.pods(name) if (kill := self._kills.get(pod.uid)) is not None}
-
     def nodes(self) -> tuple[NodeView, ...]:
         """All nodes."""
         return tuple(self._nodes.items.values())
@@ -138,21 +129,15 @@ class Mirrors:
         self._changed(key, kind, old, new)
         self._notify(key)
 
-    def _heard(self, event: Body) -> None:
-        """An Event of some pod in the cluster; only kills for failing probes, and of our pods, are anybody's business."""
-        about = event["involvedObject"]
-        pod = self._pods.items.get((about.get("namespace", ""), about.get("name", "")))
-        if pod is None or pod.uid != about.get("uid") or not pod.workload or (kill := kill_of(event)) is None:
-            return
-        self._kills[pod.uid] = kill
-        self._notify(Key(Kind.WORKLOAD, about["namespace"], pod.workload))
+    def _spoken_of(self, namespace: str, pod: PodView) -> None:
+        self._notify(Key(Kind.WORKLOAD, namespace, pod.workload))
 
     def _pod_changed(self, name: Name, old: PodView | None, new: PodView | None) -> None:
         pod = new or old
         if pod is None or not pod.workload:
             return
         if old is not None and (new is None or new.uid != old.uid):
-            self._kills.pop(old.uid, None)
+            self.overheard.forget(old.uid)
         owner = (name[0], pod.workload)
         if new is None:
             self._pods_of[owner].pop(pod.name, None)

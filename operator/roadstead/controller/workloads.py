@@ -35,6 +35,7 @@ from roadstead.kube.errors import NotFound
 from roadstead.observed import Observed, Outcome, observe
 from roadstead.observed.conditions import timestamp
 from roadstead.observed.gpu import missing_gpu
+from roadstead.observed.hearing import Doubt
 from roadstead.observed.scaler import HpaView, ScaledObjectView, ScalerView, hpa_scaler, rested_template, scaled_object_scaler
 from roadstead.observed.views import ChildView
 from roadstead.resources import WORKLOADS
@@ -145,21 +146,29 @@ class WorkloadReconciler:
             written = await self._children.write(workload, desired, memory, platform.pods, rolling=in_place)
             refusal = written.refusal
         outcome = self._observe(workload, artifact, desired, refusal, written, memory, previous, kept)
-        if outcome.doubt is not None and await listen(self._client, key.namespace, outcome.doubt, memory.hearing):
-            outcome = self._observe(workload, artifact, desired, refusal, written, memory, previous, kept)
+        if (doubt := outcome.doubt) is not None:
+            said = self._mirrors.overheard.answer(doubt)
+            if await listen(self._client, key.namespace, doubt, memory.hearing, said):
+                outcome = self._observe(workload, artifact, desired, refusal, written, memory, previous, kept)
         if written.unsettled:
             outcome.status["observedGeneration"] = previous.get("observedGeneration", 0)
         if (late := await self._say(key, workload, outcome, memory, previous)) > 0:
             return late
         again = (
             outcome.look_again_seconds,
-            memory.hearing.wait_seconds(outcome.doubt, datetime.now(UTC)) if outcome.doubt is not None else None,
+            self._asks_seconds(outcome.doubt, memory),
             kept.look_again_seconds,
             written.look_again_seconds,
             resting if desired.children.get(ChildKind.SCALED_OBJECT) is not None else None,
             None if refusal is None else TAKEN_AGAIN_SECONDS if refusal.reason is Reason.NAME_TAKEN else REFUSED_AGAIN_SECONDS,
         )
         return min((seconds for seconds in again if seconds is not None), default=None)
+
+    def _asks_seconds(self, doubt: Doubt | None, memory: Memory) -> float | None:
+        """After how long to ask for Events, or to say what was overheard."""
+        if doubt is None:
+            return None
+        return memory.hearing.wait_seconds(doubt, datetime.now(UTC), overheard=self._mirrors.overheard.answer(doubt) is not None)
 
     def _stopped(self, workload: Workload, platform: PlatformSpec) -> Desired:
         live = self._mirrors.child(ChildKind.SCALED_OBJECT, (workload.metadata.namespace or "", workload.metadata.name))
@@ -250,7 +259,7 @@ class WorkloadReconciler:
                 applied=memory.applied,
                 restorable_until=timestamp(kept.until) if kept.until is not None else None,
                 lost_nodes=self._mirrors.lost(name),
-                kills=self._mirrors.kills(name),
+                kills=self._mirrors.overheard.kills(self._mirrors.pods(name)),
                 heard=memory.hearing.of(pod.uid for pod in self._mirrors.pods(name)),
             ),
             previous,

@@ -1,8 +1,8 @@
 """What only Events tell: a probe's answer, for which probe the kubelet killed a container, why a volume isn't there.
 
-Events aren't mirrored: they are many and short-lived. When a pod leaves such a question open, ``find_doubt`` says so, and the shell asks.
-One thing no pod tells while it matters: that the kubelet is about to end a container for a failing probe. The pod is served and ready
-until its container has drained, so the Event itself is listened for (``Kill``).
+Events aren't mirrored: they are many and short-lived. When a pod leaves such a question open, ``find_doubt`` says so, and the shell takes
+what it has heard meanwhile, or asks. One thing no pod gives a hint of: that the kubelet is about to end a container for a failing probe.
+It is ready until its container has drained, so there the Event itself is the news (``Kill``).
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from enum import StrEnum
 
 from roadstead.observed.views import Body, ContainerView, PodView
 
-PROBE_SECONDS = 5
+PROBE_SECONDS = 4
 """How long after its initial delay a probe has mostly been answered."""
-MOUNT_SECONDS = 5
+MOUNT_SECONDS = 4
 """How long volumes and network mostly take at most, from the scheduler's word on."""
 SIGNALLED = (0, 137, 143)
 """Exit codes of a container that was asked to end: killed, terminated, or ended well."""
@@ -93,6 +93,11 @@ def answers(topic: Topic, heard: Iterable[Heard]) -> bool:
         case Topic.END:
             return True  # what there was to hear of a pod that has ended was heard
     return any(event.reason == "Unhealthy" and event.message.startswith(_opening(topic)) for event in heard)
+
+
+def topic_of(event: Heard) -> Topic | None:
+    """The question about a pod that goes on which an Event settles."""
+    return next((topic for topic in (Topic.STARTUP, Topic.READINESS, Topic.SETUP) if answers(topic, (event,))), None)
 
 
 def kill_doubt(pods: Iterable[PodView], kills: Mapping[str, Kill], now: datetime) -> Doubt | None:

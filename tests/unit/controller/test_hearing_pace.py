@@ -41,6 +41,17 @@ def test_one_workload_asks_every_five_seconds_at_most_whatever_the_question() ->
     assert hearing.wait_seconds(other, later(1)) == 4
 
 
+def test_what_was_overheard_is_said_when_it_is_due_and_waits_for_no_pause() -> None:
+    hearing = Hearing()
+    hearing.note(DOUBT, (), NOW)
+    hearing.note(Doubt("uid-2", Topic.KILL, NOW), ANSWER, later(1))
+    assert hearing.wait_seconds(DOUBT, later(2)) == 8
+    assert hearing.wait_seconds(DOUBT, later(2), overheard=True) == 0
+    assert hearing.wait_seconds(Doubt("uid-1", Topic.STARTUP, later(7)), later(2), overheard=True) == 5
+    hearing.note(DOUBT, ANSWER, later(2))
+    assert hearing.wait_seconds(DOUBT, later(2), overheard=True) is None
+
+
 def test_pods_that_are_gone_are_forgotten() -> None:
     hearing = Hearing()
     hearing.note(DOUBT, ANSWER, NOW)

@@ -10,7 +10,7 @@ import pytest
 
 from roadstead.observed.cause import Scene
 from roadstead.observed.causes import find_cause, find_kill
-from roadstead.observed.hearing import Doubt, Heard, Kill, Topic, answers, find_doubt, heard_of, kill_doubt, kill_of
+from roadstead.observed.hearing import Doubt, Heard, Kill, Topic, answers, find_doubt, heard_of, kill_doubt, kill_of, topic_of
 from roadstead.observed.places import over
 from roadstead.observed.views import PodView, pod_view
 from tests.build import raw_pod
@@ -81,10 +81,10 @@ def test_events_name_the_cause(pod: PodView, events: list[dict[str, Any]], reaso
 @pytest.mark.parametrize(
     ("pod", "doubt"),
     [
-        pytest.param(running(), (Topic.READINESS, 35), id="readiness"),
-        pytest.param(running(started=False), (Topic.STARTUP, 95), id="startup"),
+        pytest.param(running(), (Topic.READINESS, 34), id="readiness"),
+        pytest.param(running(started=False), (Topic.STARTUP, 94), id="startup"),
         pytest.param(running(last=KILLED, restarts=1), (Topic.KILL, 600), id="killed"),
-        pytest.param(setting_up(), (Topic.SETUP, 5), id="volumes"),
+        pytest.param(setting_up(), (Topic.SETUP, 4), id="volumes"),
         pytest.param(pod_view(raw_pod(ready=True)), None, id="ready"),
         pytest.param(pod_view(raw_pod()), None, id="being pulled"),
         pytest.param(pod_view(raw_pod(node=None)), None, id="no node"),
@@ -94,6 +94,14 @@ def test_events_name_the_cause(pod: PodView, events: list[dict[str, Any]], reaso
 def test_what_is_worth_asking(pod: PodView, doubt: tuple[Topic, int] | None) -> None:
     began = datetime.fromisoformat(SINCE)
     assert find_doubt([pod], (), NOW) == (None if doubt is None else Doubt(pod.uid, doubt[0], began + timedelta(seconds=doubt[1])))
+
+
+@pytest.mark.parametrize(
+    ("body", "topic"),
+    [(READINESS, Topic.READINESS), (STARTUP, Topic.STARTUP), (MOUNT, Topic.SETUP), (LIVENESS, None), (KILL_LIVENESS, None)],
+)
+def test_what_an_event_is_about(body: dict[str, Any], topic: Topic | None) -> None:
+    assert [topic_of(heard) for heard in heard_of([body])] == [topic]
 
 
 def test_the_newest_answer_counts() -> None:

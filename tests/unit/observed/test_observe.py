@@ -231,7 +231,7 @@ def test_laws(observed: Observed) -> None:
     found = conditions(outcome)
     ready = any(pod.ready and not pod.terminating for pod in observed.pods)
     assert seen(observed).status == outcome.status, "deterministic"
-    assert seen(observed, outcome.status, NOW + timedelta(seconds=30)).status["conditions"] == outcome.status["conditions"], (
+    assert seen(observed, outcome.status, NOW + timedelta(seconds=29)).status["conditions"] == outcome.status["conditions"], (
         "at rest nothing moves"
     )
     assert (outcome.state is State.RUNNING) == (ready and not observed.workload.spec.suspend)
