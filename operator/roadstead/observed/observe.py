@@ -141,13 +141,14 @@ def observe(observed: Observed, previous: Mapping[str, Any], now: datetime) -> O
 def _pull_failing_since(pods: tuple[PodView, ...], previous: Mapping[str, Any], now: datetime) -> datetime | None:
     """Since when the newest pod whose image can't be pulled has been failing to; None if all can be.
 
-    The kubelet counts no tries, so the status itself remembers. A pod made after that time belongs to another attempt.
+    The kubelet counts no tries, so the status itself remembers. A pod made after that time belongs to another attempt; and since the API
+    server's clock may be ahead of ours, no pod fails before it was made.
     """
-    made = [pod.created for pod in pods if fails_to_pull(pod)]
-    if not made:
+    made = max((pod.created for pod in pods if fails_to_pull(pod)), default=None)
+    if made is None:
         return None
     before: str | None = previous.get("pullFailingSince")
-    return datetime.fromisoformat(before) if before is not None and max(made) <= before else now.replace(microsecond=0)
+    return datetime.fromisoformat(before if before is not None and made <= before else max(made, timestamp(now)))
 
 
 def _patience(observed: Observed, failing: datetime | None, now: datetime) -> Iterator[float]:

@@ -313,6 +313,9 @@ def test_an_operator_restart_does_not_begin_the_wait_for_a_registry_anew() -> No
     other["metadata"]["creationTimestamp"] = "2026-11-25T12:00:10Z"
     anew = seen(with_pods(other, deployment=STARTING), first.status, later)
     assert (anew.state, anew.status["pullFailingSince"]) == (State.INITIALIZING, "2026-11-25T12:00:30Z")
+    ahead = seen(with_pods(other, deployment=STARTING))
+    assert ahead.status["pullFailingSince"] == "2026-11-25T12:00:10Z", "by a clock ahead of ours"
+    assert seen(with_pods(other, deployment=STARTING), ahead.status, NOW + timedelta(seconds=1)).status == ahead.status
     assert "pullFailingSince" not in seen(with_pods(raw_pod(), deployment=STARTING), first.status, later).status
 
 
