@@ -17,7 +17,7 @@ PASSING = (State.SUBMITTED, State.INITIALIZING)
 ORDINARY = frozenset({"Submitted", "Initializing", "NotReady", "ScaledToZero"})
 """Reasons of Ready=False that every start goes through."""
 QUARRELS = frozenset({FIELD_CONFLICT, CHILD_DELETED})
-"""Reasons of UpToDate=False that tell of another writer; they have an Event of their own."""
+"""Reasons of UpToDate=False that tell of another writer."""
 
 
 class Announcer:
@@ -66,4 +66,4 @@ def _trouble(status: Mapping[str, Any]) -> str | None:
     if status.get("state") not in PASSING:
         return None
     reason = conditions.get("Ready", {}).get("reason")
-    return None if reason in ORDINARY or reason in QUARRELS else reason
+    return None if reason in ORDINARY else reason
