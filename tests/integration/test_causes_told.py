@@ -59,6 +59,11 @@ def test_a_probes_answer_is_overheard(cluster: ControlCluster, namespace: str) -
     assert unready(cluster, namespace) is not None
     seen = wait_for(lambda: (found := status(cluster, namespace)) and "statuscode: 503" in found["message"] and found, "the probe's answer")
     assert (seen["state"], condition(seen, "Ready")["reason"]) == ("initializing", "NotReady")
+    turn(cluster, "pod", pod["metadata"]["name"], "True", "-n", namespace)
+    wait_state(cluster, namespace, "running")
+    tell(cluster, event(pod, message=WORDS.replace("503", "404")))
+    assert unready(cluster, namespace) is not None
+    wait_for(lambda: "statuscode: 404" in status(cluster, namespace)["message"], "what it got this time")
     quiet(cluster)
     assert asked(cluster, before, namespace) == 0
 

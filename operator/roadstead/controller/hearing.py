@@ -15,7 +15,8 @@ from datetime import UTC, datetime, timedelta
 from roadstead.kube.client import ApiClient
 from roadstead.kube.errors import ApiError
 from roadstead.kube.resource import CORE_EVENTS
-from roadstead.observed.hearing import Doubt, Heard, Topic, answers, heard_of
+from roadstead.observed.hearing import Doubt, Heard, Kill, Topic, answers, heard_of, is_killed
+from roadstead.observed.views import PodView
 
 log = logging.getLogger(__name__)
 PAUSE = timedelta(seconds=5)
@@ -36,12 +37,17 @@ class Hearing:
     asked: dict[Question, tuple[int, datetime]] = field(default_factory=dict)
     settled: set[Question] = field(default_factory=set)
 
-    def of(self, uids: Iterable[str]) -> Mapping[str, tuple[Heard, ...]]:
-        """What was heard of these pods; all others are forgotten."""
-        known = set(uids)
-        self.heard = {uid: heard for uid, heard in self.heard.items() if uid in known}
+    def of(self, pods: Iterable[PodView], kills: Mapping[str, Kill]) -> Mapping[str, tuple[Heard, ...]]:
+        """What was heard of these pods; all others are forgotten.
+
+        So is what was heard of one that is ready, unless it is being killed: when it isn't ready again, that is another trouble. How often
+        was asked stays, lest a pod that comes and goes make us ask at each turn.
+        """
+        known = {pod.uid: pod for pod in pods}
+        troubled = {uid for uid, pod in known.items() if not pod.ready or is_killed(pod, kills)}
+        self.heard = {uid: heard for uid, heard in self.heard.items() if uid in troubled}
+        self.settled = {question for question in self.settled if question[0] in troubled}
         self.asked = {question: times for question, times in self.asked.items() if question[0] in known}
-        self.settled = {question for question in self.settled if question[0] in known}
         return self.heard
 
     def wait_seconds(self, doubt: Doubt, now: datetime, *, overheard: bool = False) -> float | None:

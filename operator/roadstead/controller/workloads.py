@@ -240,6 +240,8 @@ class WorkloadReconciler:
         deployment = desired.children.get(ChildKind.DEPLOYMENT)
         live = self._mirrors.deployment(name)
         strange = live is not None and live.owner_uid != workload.metadata.uid
+        pods = self._mirrors.pods(name)
+        kills = self._mirrors.overheard.kills(pods)
         return observe(
             Observed(
                 workload=workload,
@@ -252,15 +254,15 @@ class WorkloadReconciler:
                 wanted=desired.replicas.count,
                 scaler=self._scaler(name, workload, desired),
                 deployment=None if strange else live,
-                pods=() if strange else self._mirrors.pods(name),
+                pods=() if strange else pods,
                 pending=written.pending,
                 conflict=written.conflict,
                 gpu_missing=self._gpu_missing(name, desired),
                 applied=memory.applied,
                 restorable_until=timestamp(kept.until) if kept.until is not None else None,
                 lost_nodes=self._mirrors.lost(name),
-                kills=self._mirrors.overheard.kills(self._mirrors.pods(name)),
-                heard=memory.hearing.of(pod.uid for pod in self._mirrors.pods(name)),
+                kills=kills,
+                heard=memory.hearing.of(pods, kills),
             ),
             previous,
             datetime.now(UTC),

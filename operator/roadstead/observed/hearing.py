@@ -77,6 +77,11 @@ def under_way(container: ContainerView, kill: Kill | None) -> bool:
     return datetime.fromisoformat(container.running_since) < datetime.fromisoformat(kill.at)
 
 
+def is_killed(pod: PodView, kills: Mapping[str, Kill]) -> bool:
+    """Whether a container of a pod that stays is about to be ended."""
+    return pod.alive and any(under_way(container, kills.get(pod.uid)) for container in pod.containers)
+
+
 def heard_of(bodies: Iterable[Body]) -> tuple[Heard, ...]:
     """Core Events, newest first."""
     found = sorted(bodies, key=lambda body: str(body.get("lastTimestamp") or body.get("eventTime") or ""), reverse=True)
@@ -103,7 +108,7 @@ def topic_of(event: Heard) -> Topic | None:
 def kill_doubt(pods: Iterable[PodView], kills: Mapping[str, Kill], now: datetime) -> Doubt | None:
     """The question what a probe got, for which the kubelet is about to end a container."""
     for pod in pods:
-        if pod.alive and any(under_way(container, kills.get(pod.uid)) for container in pod.containers):
+        if is_killed(pod, kills):
             return Doubt(pod.uid, Topic.KILL, now)
     return None
 
