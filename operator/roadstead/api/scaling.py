@@ -19,6 +19,9 @@ class ScalingMetric(StrEnum):
     CONCURRENCY = "httpRequestsConcurrency"
 
 
+TARGET_TOO_SMALL = "must be 0.001 or more: autoscalers count in thousandths"
+
+
 class Policy(Model):
     """One metric, its target, and the range of the replica count."""
 
@@ -34,8 +37,9 @@ class Policy(Model):
         description="What is measured: cpuAverageUtilization in percent of the request, httpRequestsPerHour, httpRequestsInFlight, or "
         "httpRequestsConcurrency (the only one that scales to zero)."
     )
-    target: Annotated[float, Field(gt=0, le=1_000_000_000)] = Field(
-        description="Value per replica that scaling aims at; for cpuAverageUtilization a percentage of the CPU requested."
+    # A rule, since the API server cuts a fractional minimum to an integer when it compares integers (kube-openapi MinimumNativeType).
+    target: Annotated[float, Field(gt=0, le=1_000_000_000, json_schema_extra=rules(cel("self >= 0.001", TARGET_TOO_SMALL)))] = Field(
+        description="Value per replica that scaling aims at, 0.001 or more; for cpuAverageUtilization a percentage of the CPU requested."
     )
     min_count: Annotated[int, Field(ge=0, le=1000)] = Field(
         description="Fewest replicas; 0 (no pods while there are no requests) only with httpRequestsConcurrency."
