@@ -116,6 +116,9 @@ TEMPLATE = some(
 )
 
 
+TARGET = st.one_of(st.integers(1, 100), st.floats(0.001, 1e9))
+
+
 @st.composite
 def autoscaling(draw: st.DrawFn) -> Body:
     """Policies that agree with each other, as the CRD demands."""
@@ -127,13 +130,19 @@ def autoscaling(draw: st.DrawFn) -> Body:
             unique=True,
         )
     )
-    low, high = draw(st.integers(1, 3)), draw(st.integers(3, 1000))
+    low = draw(st.integers(1, 1000))
+    high = draw(st.integers(low, 1000))
     zero = "httpRequestsConcurrency" in metrics and draw(st.booleans())
     policies = []
     for metric in metrics:
         least = (0 if metric == "httpRequestsConcurrency" else draw(st.integers(0, 1))) if zero else low
-        policies.append({"scalingMetric": metric, "target": draw(st.floats(0.5, 1e6)), "minCount": least, "maxCount": high})
+        policies.append({"scalingMetric": metric, "target": draw(TARGET), "minCount": least, "maxCount": high})
     return {"autoscaling": {"enabled": True, "policies": policies}}
+
+
+def about_http(runtime: Body) -> bool:
+    """Whether it takes KEDA to scale by these policies."""
+    return any(policy["scalingMetric"] != "cpuAverageUtilization" for policy in runtime["autoscaling"]["policies"])
 
 
 RUNTIME = st.one_of(
@@ -154,10 +163,10 @@ PLATFORM: Body = {
 
 
 @st.composite
-def worlds(draw: st.DrawFn) -> tuple[Body, Body]:
+def worlds(draw: st.DrawFn, runtime: st.SearchStrategy[Body] = RUNTIME) -> tuple[Body, Body]:
     """An Artifact and a Workload that runs it."""
     artifact = raw_artifact("model", containers=draw(groups()), status=draw(st.sampled_from(["draft", "registered"])))
-    spec: Body = {"runtime": draw(RUNTIME), "template": draw(TEMPLATE)}
+    spec: Body = {"runtime": draw(runtime), "template": draw(TEMPLATE)}
     if draw(st.booleans()):
         spec["suspend"] = draw(st.booleans())
     if draw(st.booleans()):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 import pytest
@@ -15,13 +14,12 @@ from roadstead.api.workload import Workload
 from roadstead.controller.kinds import CHILDREN
 from roadstead.desired import ChildKind, Inputs, build
 from roadstead.errors import Refusal
-from roadstead.kube.client import ApiClient
-from roadstead.kube.config import load
 from roadstead.kube.errors import ApiError
 from roadstead.kube.resource import Resource
 from roadstead.resources import ARTIFACTS, WORKLOADS
 from tests.conftest import LONG
 from tests.strategies import PLATFORM, worlds
+from tests.support.calls import calls
 
 SETTINGS = PlatformSpec.model_validate(PLATFORM)
 NAMESPACE = "properties"
@@ -34,11 +32,10 @@ def test_the_api_server_admits_the_children(cluster: ControlCluster) -> None:
     cluster.kubectl("create", "namespace", NAMESPACE)
     tried = 0
 
-    with asyncio.Runner() as runner:
-        client = runner.run(entered(cluster))
+    with calls(cluster) as (client, run):
 
         def dry(resource: Resource, body: Body) -> None:
-            runner.run(client.apply(resource, NAMESPACE, body, field_manager="test", dry_run=True))
+            run(client.apply(resource, NAMESPACE, body, field_manager="test", dry_run=True))
 
         @settings(max_examples=1500 if LONG else 150, derandomize=not LONG)
         @given(worlds())
@@ -56,16 +53,9 @@ def test_the_api_server_admits_the_children(cluster: ControlCluster) -> None:
             except Refusal:
                 return
             for kind, child in desired.children.items():
-                if child is not None and kind is not ChildKind.SCALED_OBJECT:  # KEDA's webhooks have tests of their own
+                if child is not None and kind is not ChildKind.SCALED_OBJECT:  # this cluster has no KEDA; that of test_keda_webhooks.py has
                     dry(CHILDREN[kind], child.body)
                     tried += 1
 
-        try:
-            check()
-        finally:
-            runner.run(client.__aexit__(None, None, None))
+        check()
     assert tried > 100
-
-
-async def entered(cluster: ControlCluster) -> ApiClient:
-    return await ApiClient(load(cluster.kubeconfig), user_agent="roadstead-tests").__aenter__()

@@ -32,7 +32,7 @@ def test_the_api_server_admits_the_children(cluster: ControlCluster, team: str, 
         children = bodies(build(case.inputs()))
     except Refusal:
         return
-    children = [body for body in children if body["kind"] != "ScaledObject"]  # this cluster has no KEDA; test_keda.py has
+    children = [body for body in children if body["kind"] != "ScaledObject"]  # this cluster has no KEDA; that of test_keda_webhooks.py has
     if not children:
         return
     said = cluster.kubectl(

@@ -14,15 +14,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-import yaml
 
 from hack.cluster import beside
 from hack.cluster.console import ClusterError
 from hack.cluster.control import ControlCluster, control_cluster
 from hack.cluster.keda import Keda, keda
 from hack.cluster.keda import install_crds as install_keda_crds
-from roadstead.desired import build
-from roadstead.errors import Refusal
 from tests.build import cpu_autoscaling, raw_artifact, raw_workload
 from tests.clusters import (
     NAMESPACE,
@@ -36,7 +33,6 @@ from tests.clusters import (
     wait_for,
     writes,
 )
-from tests.golden.golden import Case, bodies, cases
 from tests.support.sampler import sampling
 from tests.support.scaler import Scaler, external_scaler
 from tests.world import condition, here, patch, quiet, status
@@ -126,30 +122,8 @@ def test_keda_absent_then_appearing(world: World, namespace: str, request: pytes
     assert {sample.wanted for sample in sampler.samples} == {2}, sampler.story()
 
 
-def with_keda(case: Case) -> bool:
-    try:
-        return any(body["kind"] == "ScaledObject" for body in bodies(build(case.inputs())))
-    except Refusal:
-        return False
-
-
 @pytest.mark.usefixtures("running_keda")
 class TestWithKeda:
-    @pytest.mark.parametrize("case", [case for case in cases() if with_keda(case)], ids=lambda case: case.name)
-    def test_the_webhooks_admit_every_golden_scaled_object(self, world: World, namespace: str, case: Case) -> None:
-        """A dry run wouldn't do: KEDA's webhooks skip half of their checks then."""
-        for kind in ("Deployment", "ScaledObject"):
-            body = next(body for body in bodies(build(case.inputs())) if body["kind"] == kind)
-            metadata = {name: value for name, value in body["metadata"].items() if name != "ownerReferences"} | {"namespace": namespace}
-            text = yaml.safe_dump({**body, "metadata": metadata})
-
-            def admitted(text: str = text) -> bool:
-                world.cluster.kubectl("apply", "--server-side", "--warnings-as-errors", "-f", "-", input=text)
-                return True
-
-            wait_for(lambda: _now_or_later(admitted), f"{kind} to be admitted")  # the webhooks' caches lag
-        world.cluster.kubectl("delete", "scaledobjects.keda.sh", "chat", "-n", namespace)
-
     def test_the_webhooks_are_there(self, world: World, namespace: str) -> None:
         apply(world.cluster, here(namespace, raw_artifact()), here(namespace, raw_workload(runtime=on_http())))
         made = wait_for(lambda: world.scaled_object(namespace), "the ScaledObject")
@@ -376,15 +350,6 @@ def _reading(world: World, namespace: str) -> str | None:
     """The value that KEDA's HPA has read last."""
     seen = (get(world.cluster, "hpa", "keda-hpa-chat", namespace) or {}).get("status") or {}
     return next((str(metric["external"]["current"]["averageValue"]) for metric in seen.get("currentMetrics") or ()), None)
-
-
-def _now_or_later(attempt: Any) -> bool:
-    try:
-        return bool(attempt())
-    except ClusterError as error:
-        if "not found" in str(error):
-            return False
-        raise
 
 
 def container(version: str) -> Body:
