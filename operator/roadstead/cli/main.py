@@ -9,16 +9,22 @@ import typer
 
 from roadstead import __version__
 from roadstead.cli import crds
-from roadstead.cli.connection import Context, Kubeconfig, fail
+from roadstead.cli.apply import apply
+from roadstead.cli.connection import Context, Kubeconfig
+from roadstead.cli.failure import fail
+from roadstead.cli.get import get
+from roadstead.cli.lifecycle import delete, register, restart, restore, start, stop
+from roadstead.cli.wait import wait
 from roadstead.settings import Settings
 
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     help="Run containerised AI services on GPU clusters.",
 )
+for command in (apply, get, start, stop, restart, delete, restore, register, wait):
+    app.command()(command)
 app.add_typer(crds.app, name="crds")
 
 
