@@ -23,7 +23,7 @@ from roadstead.kube.errors import ApiError, Unreachable, error_of_response
 from roadstead.kube.resource import Body, Resource
 
 if TYPE_CHECKING:
-    from urllib3 import BaseHTTPResponse
+    from urllib3 import BaseHTTPResponse, PoolManager
 
 Kubeconfig: TypeAlias = Annotated[
     Path | None,
@@ -109,14 +109,11 @@ class Cluster:
         """A streamed answer line by line, until it ends or nothing has come for so long (None: however long)."""
         answer = self.open("GET", path, query, headers={"Accept": accept}, silence_seconds=silence_seconds)
         rest = b""
-        try:
-            for chunk in _told(answer.stream(16384, decode_content=True)):
-                *whole, rest = (rest + chunk).split(b"\n")
-                yield from whole
-            if rest:
-                yield rest
-        finally:
-            answer.close()
+        for chunk in chunks(answer):
+            *whole, rest = (rest + chunk).split(b"\n")
+            yield from whole
+        if rest:
+            yield rest
 
     def open(
         self,
@@ -130,26 +127,17 @@ class Cluster:
         refusals: bool = True,
     ) -> BaseHTTPResponse:
         """The answer, its body not read yet. ``refusals``: answers of 400 and above are raised as ApiError."""
-        from kubernetes.client.exceptions import ApiException  # noqa: PLC0415
-        from urllib3.exceptions import HTTPError  # noqa: PLC0415
-
-        request = self.client.param_serialize(
+        _, url, full_headers, _, _ = self.client.param_serialize(
             method,
             path,
             query_params=list((query or {}).items()),
             header_params=dict(headers or {}),
-            body=body,
             auth_settings=["BearerToken"],
         )
-        timeouts = (min(CONNECT_SECONDS, silence_seconds or CONNECT_SECONDS), silence_seconds)
-        try:
-            answer: BaseHTTPResponse = self.client.call_api(*request, _request_timeout=timeouts).response
-            if refusals and answer.status >= 400:
-                raise error_of_response(answer.status, answer.headers, answer.data)
-        except HTTPError as error:
-            raise Unreachable(_cause(error)) from error
-        except ApiException as error:  # so the client wraps failures of TLS
-            raise Unreachable(str(error.reason).replace("\n", ": ")) from error
+        content = orjson.dumps(body) if isinstance(body, dict) else body
+        answer = send(self.client.rest_client.pool_manager, method, url, full_headers, content, silence_seconds)
+        if refusals and answer.status >= 400:
+            raise error_of_response(answer.status, answer.headers, b"".join(chunks(answer)))
         for warning in answer.headers.getlist("Warning"):
             typer.echo(f"Warning: {warning.partition(' - ')[2].strip(chr(34)) or warning}", err=True)
         return answer
@@ -206,7 +194,6 @@ def connect(kubeconfig: Path | None, context: str | None, namespace: str | None)
             own = _load(configuration, files, context)
     except (ConfigException, OSError, ValueError) as error:
         raise Failure(f"The cluster can't be reached: {error}") from error
-    configuration.retries = False  # urllib3 would try thrice and write about each
     client = ApiClient(configuration)
     client.user_agent = f"roadstead-cli/{__version__}"
     _relax(client)
@@ -252,28 +239,44 @@ def _relax(client: Any) -> None:
     client.rest_client.pool_manager.connection_pool_kw["ssl_context"] = context
 
 
-def _parsed(answer: BaseHTTPResponse) -> Body:
+def send(
+    pool: PoolManager, method: str, url: str, headers: Mapping[str, str], body: bytes | None, silence_seconds: float | None
+) -> BaseHTTPResponse:
+    """One request; the answer's body is not read yet. Raises Unreachable.
+
+    Sent by the client's own pool, but not by its ``call_api``: that encodes any body of type JSON once more.
+    """
+    from urllib3 import Timeout  # noqa: PLC0415
+    from urllib3.exceptions import HTTPError  # noqa: PLC0415
+
+    patience = Timeout(connect=min(CONNECT_SECONDS, silence_seconds or CONNECT_SECONDS), read=silence_seconds)
+    try:
+        return pool.urlopen(method, url, headers=headers, body=body, timeout=patience, retries=False, redirect=False, preload_content=False)
+    except HTTPError as error:
+        raise Unreachable(_cause(error)) from error
+
+
+def chunks(answer: BaseHTTPResponse) -> Iterator[bytes]:
+    """The body as it comes in. Raises Unreachable where it breaks off."""
     from urllib3.exceptions import HTTPError  # noqa: PLC0415
 
     try:
-        body = orjson.loads(answer.data)
+        while chunk := answer.read1(65536, decode_content=True):
+            yield chunk
     except HTTPError as error:
         raise Unreachable(_cause(error)) from error
+    finally:
+        answer.close()
+
+
+def _parsed(answer: BaseHTTPResponse) -> Body:
+    try:
+        body = orjson.loads(b"".join(chunks(answer)))
     except orjson.JSONDecodeError as error:
         raise Unreachable("what answers there is not a Kubernetes API server (no JSON)") from error
     if not isinstance(body, dict):
         raise Unreachable("what answers there is not a Kubernetes API server (no object)")
     return body
-
-
-def _told(chunks: Iterator[bytes]) -> Iterator[bytes]:
-    """The chunks; a connection that breaks off is Unreachable."""
-    from urllib3.exceptions import HTTPError  # noqa: PLC0415
-
-    try:
-        yield from chunks
-    except HTTPError as error:
-        raise Unreachable(_cause(error)) from error
 
 
 def _cause(error: Exception) -> str:

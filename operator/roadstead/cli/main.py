@@ -10,10 +10,16 @@ import typer
 from roadstead import __version__
 from roadstead.cli import crds
 from roadstead.cli.apply import apply
+from roadstead.cli.catalogue import bundles, gpus
 from roadstead.cli.connection import Context, Kubeconfig
+from roadstead.cli.describe import describe
 from roadstead.cli.failure import fail
 from roadstead.cli.get import get
+from roadstead.cli.invoke import invoke
 from roadstead.cli.lifecycle import delete, register, restart, restore, start, stop
+from roadstead.cli.logs import logs
+from roadstead.cli.token import token
+from roadstead.cli.top import top
 from roadstead.cli.wait import wait
 from roadstead.settings import Settings
 
@@ -23,7 +29,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Run containerised AI services on GPU clusters.",
 )
-for command in (apply, get, start, stop, restart, delete, restore, register, wait):
+for command in (apply, get, describe, logs, start, stop, restart, delete, restore, register, wait, invoke, token, bundles, gpus, top):
     app.command()(command)
 app.add_typer(crds.app, name="crds")
 

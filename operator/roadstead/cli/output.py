@@ -58,7 +58,7 @@ def widths(table: Table, room: int | None) -> tuple[int, ...]:
     """Width of each column: what it needs, or where that is more than ``room`` less of the widest, names last."""
     from rich.cells import cell_len  # noqa: PLC0415 - 40 ms that --help doesn't need
 
-    natural = [max(map(cell_len, column)) for column in zip(table.columns, *table.rows, strict=True)]
+    natural = [max(cell_len(printable(cell)) for cell in column) for column in zip(table.columns, *table.rows, strict=True)]
     if room is None:
         return tuple(natural)
     least = [min(width, max(LEAST_WIDTH, cell_len(title))) for width, title in zip(natural, table.columns, strict=True)]
@@ -78,7 +78,7 @@ def line(cells: Sequence[str], fitted: Sequence[int], *, cut: bool, style: str |
 
     made = Text(end="")
     for position, (cell, width) in enumerate(zip(cells, fitted, strict=True)):
-        part = Text(cell, style=style or STYLES.get(cell, ""))
+        part = Text(printable(cell), style=style or STYLES.get(cell, ""))
         if cut:
             part.truncate(width, overflow="ellipsis")
         if position < len(cells) - 1:
@@ -141,6 +141,11 @@ def without_managers(body: Body) -> Body:
 def name_lines(bodies: Iterable[Body]) -> str:
     """``workload.roadstead.dev/chat``, one a line: what kubectl takes as an argument."""
     return "\n".join(f"{body['kind'].lower()}.{str(body['apiVersion']).partition('/')[0]}/{body['metadata']['name']}" for body in bodies)
+
+
+def printable(text: str) -> str:
+    """The text on one line and without control characters: statuses quote strangers, and a terminal obeys what it is sent."""
+    return "".join(character if character.isprintable() else " " for character in text)
 
 
 def note(sentence: str) -> None:
