@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
-from roadstead.cli.connection import Cluster, Context, Kubeconfig, Namespace, connected, path_of
+from roadstead.cli.connection import Cluster, connected, path_of
 from roadstead.cli.failure import Failure, fail, sentence
+from roadstead.cli.flags import Context, Kubeconfig, Namespace
 from roadstead.cli.manifests import Manifest, read
 from roadstead.cli.output import Output, OutputOption, name_lines, structured
 from roadstead.kube.errors import ApiError, Unreachable

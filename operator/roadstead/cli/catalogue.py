@@ -8,8 +8,9 @@ from typing import Any, Final
 
 import typer
 
-from roadstead.cli.connection import Cluster, Context, Kubeconfig, connected, path_of
+from roadstead.cli.connection import Cluster, connected, path_of
 from roadstead.cli.failure import Failure, missing_object
+from roadstead.cli.flags import Context, Kubeconfig
 from roadstead.cli.kinds import PLATFORM
 from roadstead.cli.output import Output, OutputOption, Table, json_text, note, show, yaml_text
 from roadstead.kube.errors import Forbidden, NotFound

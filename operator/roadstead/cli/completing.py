@@ -5,10 +5,12 @@ A completion must never disturb: it waits two seconds at most, and offers nothin
 
 from __future__ import annotations
 
+import io
 import os
 import shlex
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -19,12 +21,13 @@ from roadstead.cli.connection import connect, path_of
 from roadstead.cli.failure import Failure
 from roadstead.cli.kinds import ARTIFACT, BY_ALIAS, KINDS, WORKLOAD, Kind
 from roadstead.kube.errors import ApiError
+from roadstead.kube.resource import NAMESPACES, Resource
 
 PATIENCE_SECONDS: Final = 2.0
 AT_MOST: Final = 200
 NAMES_ONLY: Final = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io"
-NO_FILES: Final = ":4"
-"""The last line of cobra's protocol, ShellCompDirectiveNoFileComp: don't offer file names instead."""
+FILES, NO_FILES = ":0", ":4"
+"""The last line of cobra's protocol, ShellCompDirectiveDefault and …NoFileComp: whether the shell may offer file names instead."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +59,7 @@ def _completer(default: Kind | None) -> Callable[[typer.Context, list[str], str]
         found = offer([*before, *args], incomplete, default)
         words = found.words
         if found.kind is not None:
-            words = tuple(found.prefix + name for name in _names(found.kind, ctx))
+            words = tuple(found.prefix + name for name in _names(found.kind.resource, ctx))
         return [word for word in words if word.startswith(incomplete)]
 
     return complete
@@ -67,14 +70,18 @@ workload_words = _completer(WORKLOAD)
 artifact_words = _completer(ARTIFACT)
 
 
-def _names(kind: Kind, ctx: typer.Context) -> list[str]:
+def namespace_words(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Names of namespaces."""
+    return [name for name in _names(NAMESPACES, ctx) if name.startswith(incomplete)]
+
+
+def _names(resource: Resource, ctx: typer.Context) -> list[str]:
     """Names of a kind's objects; none where they can't be had: the command itself will say why."""
     kubeconfig = ctx.params.get("kubeconfig")
     try:
         cluster = connect(Path(kubeconfig) if kubeconfig else None, ctx.params.get("context"), ctx.params.get("namespace"))
-        page = cluster.get(
-            path_of(kind.resource, cluster.namespace), {"limit": str(AT_MOST)}, accept=NAMES_ONLY, silence_seconds=PATIENCE_SECONDS
-        )
+        path = path_of(resource, cluster.namespace if resource.namespaced else None)
+        page = cluster.get(path, {"limit": str(AT_MOST)}, accept=NAMES_ONLY, silence_seconds=PATIENCE_SECONDS)
     except (ApiError, Failure):
         return []
     return [item["metadata"]["name"] for item in page.get("items") or ()]
@@ -90,7 +97,10 @@ def kubectl_complete() -> None:
     *before, incomplete = sys.argv[1:] or [""]
     line = " ".join(["roadstead", *map(shlex.quote, before), shlex.quote(incomplete) if incomplete else ""])
     os.environ |= {"_ROADSTEAD_COMPLETE": "complete_fish", "_TYPER_COMPLETE_FISH_ACTION": "get-args", "_TYPER_COMPLETE_ARGS": line}
+    offered = io.StringIO()
     try:
-        app(prog_name="roadstead")
+        with redirect_stdout(offered):
+            app(prog_name="roadstead")
     except SystemExit:  # how Typer ends a completion
-        print(NO_FILES)
+        words = offered.getvalue().strip()
+        print(f"{words}\n{NO_FILES}" if words else FILES)

@@ -1,4 +1,4 @@
-"""The way to the cluster for every command: its flags, the official client with the user's kubeconfig, and plain calls on plain dicts.
+"""The way to the cluster for every command: the official client with the user's kubeconfig, and plain calls on plain dicts.
 
 The client's own models are left aside: our kinds have types already, and what is printed is what the server sent. Importing the client
 costs a quarter of a second, so it happens when a command connects, and never for ``roadstead operator`` or ``--help``.
@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from urllib.parse import quote
 
 import orjson
@@ -24,20 +24,6 @@ from roadstead.kube.resource import Body, Resource
 
 if TYPE_CHECKING:
     from urllib3 import BaseHTTPResponse, PoolManager
-
-Kubeconfig: TypeAlias = Annotated[
-    Path | None,
-    typer.Option(
-        envvar="ROADSTEAD_KUBECONFIG", help="Kubeconfig file. Absent: the pod's service account, else $KUBECONFIG or ~/.kube/config."
-    ),
-]
-Context: TypeAlias = Annotated[
-    str | None, typer.Option(envvar="ROADSTEAD_CONTEXT", help="Context of the kubeconfig. Absent: its current context.")
-]
-Namespace: TypeAlias = Annotated[str | None, typer.Option("--namespace", "-n", help="Namespace. Absent: the context's.")]
-Selector: TypeAlias = Annotated[
-    str, typer.Option("--selector", "-l", help="Only objects with these labels, for example app=chat,tier!=test.")
-]
 
 FIELD_MANAGER: Final = "roadstead-cli"
 SERVICE_ACCOUNT_NAMESPACE: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")

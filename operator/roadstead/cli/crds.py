@@ -13,8 +13,9 @@ from typing import Annotated, Any, Final
 import typer
 import yaml
 
-from roadstead.cli.connection import Cluster, Context, Kubeconfig, connected, path_of
+from roadstead.cli.connection import Cluster, connected, path_of
 from roadstead.cli.failure import Failure, fail
+from roadstead.cli.flags import Context, Kubeconfig
 from roadstead.kube.resource import CRDS
 
 FIELD_MANAGER: Final = "roadstead-crds"

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Annotated
-
-import typer
 
 from roadstead.cli import story
-from roadstead.cli.completing import object_words
-from roadstead.cli.connection import Cluster, Context, Kubeconfig, Namespace, connected, path_of
+from roadstead.cli.connection import Cluster, connected, path_of
+from roadstead.cli.flags import Context, Kubeconfig, Namespace, WorkloadsOrOthers
 from roadstead.cli.kinds import ARTIFACT, WORKLOAD, Target, targets
 from roadstead.cli.output import emit, terminal
 from roadstead.kube.errors import Forbidden, NotFound
@@ -17,7 +14,7 @@ from roadstead.kube.resource import CORE_EVENTS, Body
 
 
 def describe(
-    objects: Annotated[list[str], typer.Argument(help="KIND NAME…, KIND/NAME…, or names of Workloads.", autocompletion=object_words)],
+    objects: WorkloadsOrOthers,
     namespace: Namespace = None,
     kubeconfig: Kubeconfig = None,
     context: Context = None,

@@ -10,8 +10,9 @@ from typing import Annotated, Any
 import typer
 
 from roadstead.cli.completing import object_words
-from roadstead.cli.connection import TABLE, Cluster, Context, Kubeconfig, Namespace, Selector, connected, path_of
+from roadstead.cli.connection import TABLE, Cluster, connected, path_of
 from roadstead.cli.failure import Failure
+from roadstead.cli.flags import AllNamespaces, Context, Kubeconfig, Namespace, Selector
 from roadstead.cli.kinds import Selection, Target, selections
 from roadstead.cli.output import Output, OutputOption, Table, json_text, name_lines, show, structured, without_managers, yaml_text
 from roadstead.cli.watching import Change, Watch
@@ -20,11 +21,15 @@ from roadstead.kube.resource import Body
 
 def get(
     what: Annotated[
-        list[str],
-        typer.Argument(help="KIND, KIND NAME…, KIND/NAME…, or all. Kinds: artifacts, workloads, deployments.", autocompletion=object_words),
-    ],
+        list[str] | None,
+        typer.Argument(
+            metavar="WHAT",
+            help="KIND, KIND and names, KIND/NAME, or all. Kinds: artifacts (rsa), workloads (rsw), deployments (rsd).",
+            autocompletion=object_words,
+        ),
+    ] = None,
     namespace: Namespace = None,
-    all_namespaces: Annotated[bool, typer.Option("--all-namespaces", "-A", help="In every namespace.")] = False,
+    all_namespaces: AllNamespaces = False,
     selector: Selector = "",
     output: OutputOption = None,
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Then go on printing what changes, until interrupted.")] = False,
@@ -32,7 +37,7 @@ def get(
     context: Context = None,
 ) -> None:
     """List Artifacts, Workloads and Deployments, or show some of them."""
-    wanted = selections(what)
+    wanted = selections(what or ())
     if any(selection.names for selection in wanted) and (selector or all_namespaces):
         raise typer.BadParameter("names exclude --selector and --all-namespaces")
     if watch and (len(wanted) > 1 or len(wanted[0].names) > 1):

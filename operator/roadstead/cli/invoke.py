@@ -18,9 +18,10 @@ from urllib.parse import quote, urlsplit
 import typer
 
 from roadstead.cli.completing import workload_words
-from roadstead.cli.connection import Cluster, Context, Kubeconfig, Namespace, chunks, connected, path_of, send
+from roadstead.cli.connection import Cluster, chunks, connected, path_of, send
 from roadstead.cli.durations import seconds
 from roadstead.cli.failure import Failure, sentence
+from roadstead.cli.flags import Context, Kubeconfig, Namespace
 from roadstead.cli.kinds import DEPLOYMENT, WORKLOAD, Target, one_target
 from roadstead.cli.output import note
 from roadstead.kube.errors import error_of_response

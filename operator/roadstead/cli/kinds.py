@@ -94,7 +94,7 @@ def targets(words: Sequence[str], *, default: Kind | None = None, allowed: Seque
     for target in found:
         if target.kind not in allowed:
             possible = " or ".join(kind.singular for kind in allowed)
-            raise typer.BadParameter(f"{target} is a {target.kind.singular}; this command takes a {possible}")
+            raise typer.BadParameter(f"{target} won't do: this command takes a {possible}")
     return tuple(dict.fromkeys(found))
 
 

@@ -7,19 +7,18 @@ from __future__ import annotations
 
 import time
 from datetime import UTC, datetime
-from typing import Annotated, Any, Final, TypeAlias
+from typing import Annotated, Any, Final
 
 import typer
 
-from roadstead.cli.completing import artifact_words, object_words, workload_words
-from roadstead.cli.connection import FIELD_MANAGER, Cluster, Context, Kubeconfig, Namespace, connected, path_of
+from roadstead.cli.connection import FIELD_MANAGER, Cluster, connected, path_of
 from roadstead.cli.durations import seconds
+from roadstead.cli.flags import Context, Kubeconfig, Namespace, Objects, OneArtifact, Workloads
 from roadstead.cli.kinds import ARTIFACT, WORKLOAD, Target, one_target, targets
 from roadstead.cli.output import note
 from roadstead.cli.watching import Watch
 from roadstead.kube.resource import Body
 
-Workloads: TypeAlias = Annotated[list[str], typer.Argument(help="Names of Workloads.", autocompletion=workload_words)]
 SOFT: Final = (ARTIFACT, WORKLOAD)
 
 
@@ -56,7 +55,7 @@ def restart(workloads: Workloads, namespace: Namespace = None, kubeconfig: Kubec
 
 
 def delete(
-    objects: Annotated[list[str], typer.Argument(help="KIND NAME… or KIND/NAME….", autocompletion=object_words)],
+    objects: Objects,
     now: Annotated[bool, typer.Option("--now", help="For good, at once. Without it Workloads and Artifacts can be restored.")] = False,
     namespace: Namespace = None,
     kubeconfig: Kubeconfig = None,
@@ -75,7 +74,7 @@ def delete(
 
 
 def restore(
-    objects: Annotated[list[str], typer.Argument(help="KIND NAME… or KIND/NAME….", autocompletion=object_words)],
+    objects: Objects,
     namespace: Namespace = None,
     kubeconfig: Kubeconfig = None,
     context: Context = None,
@@ -91,7 +90,7 @@ def restore(
 
 
 def register(
-    artifact: Annotated[list[str], typer.Argument(help="Name of an Artifact.", autocompletion=artifact_words)],
+    artifact: OneArtifact,
     timeout: Annotated[str, typer.Option(help="How long to wait for its version; 0s: not at all.")] = "10s",
     namespace: Namespace = None,
     kubeconfig: Kubeconfig = None,

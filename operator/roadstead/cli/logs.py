@@ -15,10 +15,10 @@ from typing import Annotated, Final
 
 import typer
 
-from roadstead.cli.completing import workload_words
-from roadstead.cli.connection import Cluster, Context, Kubeconfig, Namespace, connected, path_of
+from roadstead.cli.connection import Cluster, connected, path_of
 from roadstead.cli.durations import seconds
 from roadstead.cli.failure import Failure
+from roadstead.cli.flags import Context, Kubeconfig, Namespace, OneWorkload
 from roadstead.cli.kinds import WORKLOAD, one_target
 from roadstead.cli.output import note
 from roadstead.cli.watching import Watch
@@ -40,7 +40,7 @@ class Source:
 
 
 def logs(
-    workload: Annotated[list[str], typer.Argument(help="Name of a Workload.", autocompletion=workload_words)],
+    workload: OneWorkload,
     container: Annotated[str | None, typer.Option("--container", "-c", help="A container of the pods. Absent: the primary one.")] = None,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on, also with pods that come later, until interrupted.")] = False,
     previous: Annotated[bool, typer.Option("--previous", "-p", help="Of the run before the last restart.")] = False,

@@ -11,9 +11,9 @@ from roadstead import __version__
 from roadstead.cli import crds
 from roadstead.cli.apply import apply
 from roadstead.cli.catalogue import bundles, gpus
-from roadstead.cli.connection import Context, Kubeconfig
 from roadstead.cli.describe import describe
 from roadstead.cli.failure import fail
+from roadstead.cli.flags import Context, Kubeconfig
 from roadstead.cli.get import get
 from roadstead.cli.invoke import invoke
 from roadstead.cli.lifecycle import delete, register, restart, restore, start, stop

@@ -154,13 +154,18 @@ def model_of(kind: str) -> type[BaseModel]:
 
 
 def complaints_of(model: type[BaseModel], body: Body) -> list[str]:
-    """``field: what is wrong``, for each field."""
+    """``field: what is wrong``, one line for each field."""
     from pydantic import ValidationError  # noqa: PLC0415
 
     try:
         model.model_validate(body)
     except ValidationError as error:
-        return [f"{field_path(entry['loc'])}: {_words(str(entry['type']), str(entry['msg']))}" for entry in error.errors(include_url=False)]
+        found: dict[str, list[str]] = {}
+        for entry in error.errors(include_url=False):
+            # A list is called too short for its members that are wrong themselves, which is told already.
+            if entry["type"] != "too_short" or not any(field.startswith(field_path(entry["loc"])) for field in found):
+                found.setdefault(field_path(entry["loc"]), []).append(_words(str(entry["type"]), str(entry["msg"])))
+        return [f"{field}: {', or '.join(words)}" for field, words in found.items()]
     return []
 
 
@@ -182,4 +187,4 @@ def _words(kind: str, message: str) -> str:
         case "missing":
             return "is required"
         case _:
-            return message.removeprefix("Value error, ")
+            return message.removeprefix("Value error, ").removeprefix("Input ").replace("Tuple", "the list").replace("dictionary", "map")

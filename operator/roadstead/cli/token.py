@@ -9,9 +9,10 @@ from typing import Annotated, Final
 
 import typer
 
-from roadstead.cli.connection import Cluster, Context, Kubeconfig, Namespace, connected, path_of
+from roadstead.cli.connection import Cluster, connected, path_of
 from roadstead.cli.durations import seconds
 from roadstead.cli.failure import Failure
+from roadstead.cli.flags import Context, Kubeconfig, Namespace
 from roadstead.cli.output import note
 from roadstead.kube.resource import Resource
 

@@ -14,7 +14,8 @@ from typing import Annotated, Final
 import typer
 
 from roadstead.cli.completing import workload_words
-from roadstead.cli.connection import Cluster, Context, Kubeconfig, Namespace, Selector, connected, path_of
+from roadstead.cli.connection import Cluster, connected, path_of
+from roadstead.cli.flags import AllNamespaces, Context, Kubeconfig, Namespace, Selector
 from roadstead.cli.get import nothing
 from roadstead.cli.kinds import WORKLOAD, targets
 from roadstead.cli.output import Table, note, show
@@ -39,9 +40,11 @@ class Amounts:
 
 
 def top(
-    workloads: Annotated[list[str] | None, typer.Argument(help="Names of Workloads. Absent: all.", autocompletion=workload_words)] = None,
+    workloads: Annotated[
+        list[str] | None, typer.Argument(metavar="WORKLOAD", help="Names of Workloads. Absent: all.", autocompletion=workload_words)
+    ] = None,
     namespace: Namespace = None,
-    all_namespaces: Annotated[bool, typer.Option("--all-namespaces", "-A", help="In every namespace.")] = False,
+    all_namespaces: AllNamespaces = False,
     selector: Selector = "",
     kubeconfig: Kubeconfig = None,
     context: Context = None,

@@ -14,10 +14,10 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from roadstead.cli.completing import object_words
-from roadstead.cli.connection import Cluster, Context, Kubeconfig, Namespace, connected, path_of
+from roadstead.cli.connection import Cluster, connected, path_of
 from roadstead.cli.durations import seconds
 from roadstead.cli.failure import TIMED_OUT, Failure
+from roadstead.cli.flags import Context, Kubeconfig, Namespace, WorkloadsOrOthers
 from roadstead.cli.kinds import WORKLOAD, Target, targets
 from roadstead.cli.watching import Watch
 from roadstead.kube.resource import Body
@@ -88,7 +88,7 @@ def verdict(body: Body, wanted: Wish) -> bool | None:
 
 
 def wait(
-    objects: Annotated[list[str], typer.Argument(help="KIND NAME…, KIND/NAME…, or names of Workloads.", autocompletion=object_words)],
+    objects: WorkloadsOrOthers,
     wanted: Annotated[str, typer.Option("--for", help="state=STATE, condition=TYPE, condition=TYPE=STATUS, or delete.")] = "state=running",
     timeout: Annotated[str, typer.Option(help="How long, for all of them together; then the exit code is 124.")] = "10m",
     namespace: Namespace = None,

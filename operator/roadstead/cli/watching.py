@@ -78,7 +78,7 @@ class Watch:
                 if failures == 1:
                     note(f"The watch broke off ({error.message}); trying again")
             if not heard:
-                time.sleep(max(0.0, min(0.25 * 2**failures, LONGEST_PAUSE_SECONDS, deadline - time.monotonic())))
+                time.sleep(max(0.0, min(0.1 * 2**failures, LONGEST_PAUSE_SECONDS, deadline - time.monotonic())))
 
     def _stream(self, left_seconds: float) -> Iterator[Change | None]:
         """One watch request; None for a bookmark."""
