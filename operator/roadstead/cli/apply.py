@@ -76,4 +76,4 @@ def place(manifest: Manifest, present: str, asked: str | None) -> str | None:
 
 def put(cluster: Cluster, manifest: Manifest, namespace: str | None, *, force: bool, dry_run: bool) -> tuple[Body, bool]:
     """Apply one manifest; the object as it is now, and whether it is new."""
-    return cluster.apply(path_of(manifest.resource, namespace, manifest.name), manifest.body, force=force, dry_run=dry_run)
+    return cluster.apply(path_of(manifest.resource, namespace, manifest.name), manifest.body, force=force, strict=True, dry_run=dry_run)

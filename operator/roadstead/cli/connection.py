@@ -18,14 +18,13 @@ import orjson
 import typer
 
 from roadstead import __version__
-from roadstead.cli.failure import Failure, fail, sentence
+from roadstead.cli.failure import FIELD_MANAGER, Failure, fail, sentence
 from roadstead.kube.errors import ApiError, Unreachable, error_of_response
 from roadstead.kube.resource import Body, Resource
 
 if TYPE_CHECKING:
     from urllib3 import BaseHTTPResponse, PoolManager
 
-FIELD_MANAGER: Final = "roadstead-cli"
 SERVICE_ACCOUNT_NAMESPACE: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 APPLY: Final = "application/apply-patch+yaml"
 MERGE: Final = "application/merge-patch+json"
@@ -76,10 +75,12 @@ class Cluster:
         return self._json("POST", path, query, headers={"Content-Type": JSON}, body=body)
 
     def apply(
-        self, path: str, body: Body, *, manager: str = FIELD_MANAGER, force: bool = False, dry_run: bool = False
+        self, path: str, body: Body, *, manager: str = FIELD_MANAGER, force: bool = False, strict: bool = False, dry_run: bool = False
     ) -> tuple[Body, bool]:
-        """Server-side apply; the object as it is now, and whether it was made by this."""
-        query = {"fieldManager": manager, "force": str(force).lower(), "fieldValidation": "Strict"} | ({"dryRun": "All"} if dry_run else {})
+        """Server-side apply; the object as it is now, and whether it was made by this. ``strict``: unknown fields are refused."""
+        query = {"fieldManager": manager, "force": str(force).lower()}
+        query |= {"fieldValidation": "Strict"} if strict else {}
+        query |= {"dryRun": "All"} if dry_run else {}
         answer = self.open("PATCH", path, query, headers={"Content-Type": APPLY}, body=body)
         return _parsed(answer), answer.status == 201
 

@@ -77,7 +77,7 @@ def apply(cluster: Cluster, crds: list[Crd], field_manager: str, deadline: float
 
 def served(crd: Crd) -> bool:
     """Whether the API server serves the kind. Raises Failure when it never will."""
-    conditions = {entry["type"]: entry for entry in crd.get("status", {}).get("conditions", ())}
+    conditions = {entry["type"]: entry for entry in crd.get("status", {}).get("conditions") or ()}
     names = conditions.get("NamesAccepted", {})
     if names.get("status") == "False":
         said = names.get("message", "its names are taken")

@@ -22,6 +22,7 @@ from roadstead.kube.errors import (
     Unreachable,
 )
 
+FIELD_MANAGER: Final = "roadstead-cli"
 FAILED: Final = 1
 TIMED_OUT: Final = 124
 
@@ -59,6 +60,8 @@ def sentence(error: ApiError, server: str) -> str:
                 f"The cluster at {server} doesn't know this kind ({said}). Roadstead isn't installed there: "
                 "`helm install roadstead charts/roadstead` installs it, `roadstead crds apply` its kinds alone."
             )
+        case Conflict() if f'conflict with "{FIELD_MANAGER}"' in said:
+            return f"{said}. A command such as start, stop or register set it: say so in the manifest, or take it with --force-conflicts."
         case Conflict() if "conflict with" in said:
             return f"{said}. Leave those fields out of the manifest, change them where they are kept, or take them with --force-conflicts."
         case Conflict():

@@ -11,8 +11,9 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from roadstead.cli.connection import FIELD_MANAGER, Cluster, connected, path_of
+from roadstead.cli.connection import Cluster, connected, path_of
 from roadstead.cli.durations import seconds
+from roadstead.cli.failure import FIELD_MANAGER
 from roadstead.cli.flags import Context, Kubeconfig, Namespace, Objects, OneArtifact, Workloads
 from roadstead.cli.kinds import ARTIFACT, WORKLOAD, Target, one_target, targets
 from roadstead.cli.output import note

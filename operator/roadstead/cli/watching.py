@@ -45,14 +45,15 @@ class Watch:
         self._query = query
         self._table = table
         self._accept = TABLE if table else JSON
-        self._version = ""
+        self.version = ""
+        """The resourceVersion that the next stream begins at."""
         self._known: dict[str, Change] = {}
 
     def present(self) -> list[Change]:
         """Everything there is, as if it had just been added."""
         self._known = {}
         for page in self._cluster.pages(self._path, self._query, accept=self._accept):
-            self._version = page["metadata"].get("resourceVersion", "")
+            self.version = page["metadata"].get("resourceVersion", "")
             self.columns = page.get("columnDefinitions") or self.columns
             for body in page.get("rows" if self._table else "items") or ():
                 self._remember(Change("ADDED", self._metadata(body), body))
@@ -86,7 +87,7 @@ class Watch:
             **self._query,
             "watch": "1",
             "allowWatchBookmarks": "true",
-            "resourceVersion": self._version,
+            "resourceVersion": self.version,
             "timeoutSeconds": str(math.ceil(min(STREAM_SECONDS, max(1.0, left_seconds)))),
         }
         for line in self._cluster.lines(self._path, query, silence_seconds=SILENCE_SECONDS, accept=self._accept):
@@ -97,7 +98,7 @@ class Watch:
             if self._table and (rows := body.get("rows")):
                 body = rows[0]
             metadata = self._metadata(body)
-            self._version = metadata.get("resourceVersion") or self._version
+            self.version = metadata.get("resourceVersion") or self.version
             if event["type"] == "BOOKMARK":
                 yield None
                 continue

@@ -125,6 +125,10 @@ def test_served(conditions: list[tuple[str, str]], expected: bool) -> None:
     assert crds.served(crd) is expected
 
 
+def test_a_crd_just_made_has_no_conditions() -> None:
+    assert crds.served({"metadata": {"name": "a"}, "status": {"conditions": None}}) is False
+
+
 def test_names_taken_by_another_crd_are_not_waited_for() -> None:
     conditions = [{"type": "NamesAccepted", "status": "False", "message": '"rsw" is already in use'}]
 
