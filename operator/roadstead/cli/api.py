@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
-from roadstead.cli.connection import Context, Kubeconfig, fail
-from roadstead.cli.logs import LogFormat, LogLevel
+from roadstead.cli.failure import fail
+from roadstead.cli.flags import Context, Kubeconfig
+from roadstead.cli.logging_options import LogFormat, LogLevel
 from roadstead.settings import ApiSettings
 
 DEFAULTS = ApiSettings()

@@ -6,18 +6,17 @@ They travel inside the package, so that the operator's image and its CRDs can't 
 
 from __future__ import annotations
 
-import asyncio
+import time
 from importlib import resources
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import Annotated, Any, Final
 
 import typer
 import yaml
 
-from roadstead import __version__
-from roadstead.cli.connection import Context, Kubeconfig, fail
-
-if TYPE_CHECKING:
-    from roadstead.kube.client import ApiClient
+from roadstead.cli.connection import Cluster, connected, path_of
+from roadstead.cli.failure import Failure, fail
+from roadstead.cli.flags import Context, Kubeconfig
+from roadstead.kube.resource import CRDS
 
 FIELD_MANAGER: Final = "roadstead-crds"
 POLL_SECONDS: Final = 0.3
@@ -25,10 +24,6 @@ POLL_SECONDS: Final = 0.3
 app = typer.Typer(no_args_is_help=True, help="The CRDs of this version: print them, or apply them to the cluster.")
 
 Crd = dict[str, Any]
-
-
-class NotAcceptedError(Exception):
-    """The API server won't serve a CRD, and waiting won't help."""
 
 
 def documents() -> list[str]:
@@ -59,50 +54,32 @@ def apply_crds(
     timeout_seconds: Annotated[float, typer.Option(min=1, help="How long to wait until the API server serves them.")] = 60.0,
 ) -> None:
     """Apply the CRDs (server-side) and wait until the API server serves them. Harmless when nothing has changed."""
-    # aiohttp and ssl cost 0.2 s, and only this command needs them.
-    from roadstead.kube.client import ApiClient  # noqa: PLC0415
-    from roadstead.kube.config import ConfigError, load  # noqa: PLC0415
-    from roadstead.kube.errors import ApiError  # noqa: PLC0415
-
     crds = [yaml.safe_load(text) for text in documents()]
     if not crds:
         fail("This installation carries no CRDs; run `make generate`, or install the released package.")
-
-    async def run() -> None:
-        async with ApiClient(load(kubeconfig, context), user_agent=f"roadstead-crds/{__version__}") as client:
-            async with asyncio.timeout(timeout_seconds):
-                await apply(client, crds, field_manager)
-
-    try:
-        asyncio.run(run())
-    except ConfigError as error:
-        fail(f"The cluster can't be reached: {error}")
-    except ApiError as error:
-        fail(f"The CRDs can't be applied: {error}")
-    except NotAcceptedError as error:
-        fail(str(error))
-    except TimeoutError:
-        fail(f"The API server doesn't serve the CRDs {timeout_seconds:g} seconds after they were applied.")
+    with connected(kubeconfig, context) as cluster:
+        apply(cluster, crds, field_manager, time.monotonic() + timeout_seconds)
 
 
-async def apply(client: ApiClient, crds: list[Crd], field_manager: str = FIELD_MANAGER) -> None:
-    """Apply every CRD, then wait for all of them. Raises ApiError, and NotAcceptedError where a name clashes with another CRD's."""
-    from roadstead.kube.resource import CRDS  # noqa: PLC0415
-
+def apply(cluster: Cluster, crds: list[Crd], field_manager: str, deadline: float) -> None:
+    """Apply every CRD, then wait for all of them. Raises ApiError, and Failure where one isn't served in time or never will be."""
     for crd in crds:
         # Forced, since Helm or a person may have applied an older one. `spec.versions` is one atomic field: nothing of it survives.
-        await client.apply(CRDS, None, crd, field_manager=field_manager, force=True)
+        cluster.apply(path_of(CRDS, None, crd["metadata"]["name"]), crd, manager=field_manager, force=True)
     for crd in crds:
         name = crd["metadata"]["name"]
-        while not served(await client.get(CRDS, None, name)):  # noqa: ASYNC110 - the event is the server's
-            await asyncio.sleep(POLL_SECONDS)
+        while not served(cluster.get(path_of(CRDS, None, name))):
+            if time.monotonic() > deadline:
+                raise Failure(f"The API server doesn't serve {name} in time; `kubectl describe crd {name}` says why.")
+            time.sleep(POLL_SECONDS)
         typer.echo(f"{name} is up to date")
 
 
 def served(crd: Crd) -> bool:
-    """Whether the API server serves the kind. Raises NotAcceptedError when it never will."""
-    conditions = {entry["type"]: entry for entry in crd.get("status", {}).get("conditions", ())}
+    """Whether the API server serves the kind. Raises Failure when it never will."""
+    conditions = {entry["type"]: entry for entry in crd.get("status", {}).get("conditions") or ()}
     names = conditions.get("NamesAccepted", {})
     if names.get("status") == "False":
-        raise NotAcceptedError(f"{crd['metadata']['name']} is not accepted: {names.get('message', 'its names are taken')}.")
+        said = names.get("message", "its names are taken")
+        raise Failure(f"{crd['metadata']['name']} is not accepted: {said}; remove the other CRD of that name, if nobody needs it.")
     return bool(conditions.get("Established", {}).get("status") == "True")

@@ -1,21 +1,153 @@
-"""How the long-running commands log."""
+"""``roadstead logs``: what the pods of a Workload say; followed, also the pods that come later.
+
+Lines of several pods are told apart by the pod's name in front, and each line is written whole.
+"""
 
 from __future__ import annotations
 
-from enum import StrEnum
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import Annotated, Final
+
+import typer
+
+from roadstead.cli.connection import Cluster, connected, path_of
+from roadstead.cli.durations import seconds
+from roadstead.cli.failure import Failure
+from roadstead.cli.flags import Context, Kubeconfig, Namespace, OneWorkload
+from roadstead.cli.kinds import WORKLOAD, one_target
+from roadstead.cli.output import note
+from roadstead.cli.watching import Watch
+from roadstead.kube.errors import ApiError
+from roadstead.kube.resource import PODS, Body
+from roadstead.names import PORT_NAME, WORKLOAD_LABEL
+
+RETRY_SECONDS: Final = 1.0
 
 
-class LogFormat(StrEnum):
-    """How log lines look."""
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One container of one pod. ``run`` tells its runs apart: the id that the runtime gave this one, empty before the first."""
 
-    TEXT = "text"
-    JSON = "json"
+    pod: str
+    uid: str
+    container: str
+    run: str
 
 
-class LogLevel(StrEnum):
-    """The least severe lines that are written."""
+def logs(
+    workload: OneWorkload,
+    container: Annotated[str | None, typer.Option("--container", "-c", help="A container of the pods. Absent: the primary one.")] = None,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on, also with pods that come later, until interrupted.")] = False,
+    previous: Annotated[bool, typer.Option("--previous", "-p", help="Of the run before the last restart.")] = False,
+    tail: Annotated[int, typer.Option(min=-1, help="The last lines of each pod; -1: all.")] = -1,
+    since: Annotated[str | None, typer.Option(help="Only what is younger, for example 10m.")] = None,
+    timestamps: Annotated[bool, typer.Option(help="When each line was written.")] = False,
+    namespace: Namespace = None,
+    kubeconfig: Kubeconfig = None,
+    context: Context = None,
+) -> None:
+    """Print the logs of a Workload's pods."""
+    if follow and previous:
+        raise typer.BadParameter("a run that is over can't be followed; leave --follow or --previous out")
+    target = one_target(workload, default=WORKLOAD, allowed=(WORKLOAD,))
+    query = {"timestamps": str(timestamps).lower(), "previous": str(previous).lower()}
+    query |= {"tailLines": str(tail)} if tail >= 0 else {}
+    query |= {"sinceSeconds": str(max(1, round(seconds(since))))} if since else {}
+    with connected(kubeconfig, context, namespace) as cluster:
+        cluster.get(path_of(WORKLOAD.resource, cluster.namespace, target.name))  # a name that isn't there is said so
+        watch = Watch(cluster, path_of(PODS, cluster.namespace), {"labelSelector": f"{WORKLOAD_LABEL}={target.name}"})
+        pods = [change.body for change in watch.present()]
+        if follow:
+            Followed(cluster, query, container).run(watch, pods)
+            return
+        if not pods:
+            raise Failure(f"{target} has no pods; `roadstead describe {target}` says why.")
+        once(cluster, pods, query, container)
 
-    DEBUG = "debug"
-    INFO = "info"
-    WARNING = "warning"
-    ERROR = "error"
+
+def once(cluster: Cluster, pods: Sequence[Body], query: dict[str, str], container: str | None) -> None:
+    """Print what there is of each pod, one after another. Raises Failure when there is nothing to be had of any."""
+    refused = []
+    for pod in sorted(pods, key=lambda pod: str(pod["metadata"]["name"])):
+        source = source_of(pod, container)
+        prefix = f"[{source.pod}] " if len(pods) > 1 else ""
+        try:
+            for line in cluster.lines(_path(cluster, source), {**query, "container": source.container}, silence_seconds=None):
+                write(prefix, line)
+        except ApiError as error:
+            refused.append(f"{source.pod}: {error.message}")
+    if len(refused) == len(pods):
+        raise Failure("No logs: " + "; ".join(refused))
+    for sentence in refused:
+        note(sentence)
+
+
+class Followed:
+    """Every run of a container in every pod, each read by a thread of its own until it ends."""
+
+    def __init__(self, cluster: Cluster, query: dict[str, str], container: str | None) -> None:
+        self._cluster = cluster
+        self._query = query
+        self._container = container
+        self._begun: set[Source] = set()
+        self._lock = threading.Lock()
+
+    def run(self, watch: Watch, pods: Sequence[Body]) -> None:
+        """Until interrupted, or the watch of the pods fails for good."""
+        if not pods:
+            note("There are no pods yet; waiting for the first")
+        for pod in chain(pods, (change.body for change in watch.follow() if change.type != "DELETED")):
+            source = source_of(pod, self._container)
+            if source.run and source not in self._begun:
+                # What came later is wanted whole; --tail and --since are about what had been there.
+                new = any(one.uid == source.uid for one in self._begun) or pod not in pods
+                query = {name: value for name, value in self._query.items() if not new or name not in ("tailLines", "sinceSeconds")}
+                self._begun.add(source)
+                threading.Thread(target=self._read, args=(source, query), daemon=True).start()
+
+    def _read(self, source: Source, query: dict[str, str]) -> None:
+        """One run to its end; a stream that breaks off is taken up where it was."""
+        asked = {**query, "container": source.container, "follow": "true"}
+        while True:
+            began = time.time()
+            try:
+                for line in self._cluster.lines(_path(self._cluster, source), asked, silence_seconds=None):
+                    with self._lock:
+                        write(f"[{source.pod}] ", line)
+            except ApiError as error:
+                if not error.transient:
+                    note(f"[{source.pod}] {error.message}")
+                    return
+                time.sleep(RETRY_SECONDS)
+                asked = {name: value for name, value in asked.items() if name != "tailLines"}
+                asked["sinceSeconds"] = str(max(1, round(time.time() - began)))
+                continue
+            return
+
+
+def source_of(pod: Body, container: str | None) -> Source:
+    """The container to read: the named one, else the one with the Workload's port. Raises Failure that lists what there is."""
+    every = pod["spec"]["containers"]
+    known = [one["name"] for one in every]
+    if container is not None and container not in known:
+        raise Failure(f"There is no container {container!r} in {pod['metadata']['name']}; choose one of: {', '.join(known)}.")
+    primary = (one["name"] for one in every if any(port.get("name") == PORT_NAME for port in one.get("ports") or ()))
+    name = container or next(primary, known[0])
+    statuses = pod.get("status", {}).get("containerStatuses") or ()
+    running: Body = next((one for one in statuses if one["name"] == name), {})
+    return Source(pod["metadata"]["name"], pod["metadata"]["uid"], name, running.get("containerID") or "")
+
+
+def write(prefix: str, line: bytes) -> None:
+    """One line, bytes as the container wrote them."""
+    sys.stdout.buffer.write(prefix.encode() + line + b"\n")
+    sys.stdout.buffer.flush()
+
+
+def _path(cluster: Cluster, source: Source) -> str:
+    return path_of(PODS, cluster.namespace, source.pod, "log")

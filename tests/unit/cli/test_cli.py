@@ -14,12 +14,12 @@ from typer.testing import CliRunner, Result
 import roadstead
 from roadstead import __version__
 from roadstead.cli import crds
-from roadstead.cli.connection import fail
+from roadstead.cli.failure import Failure, fail
 from roadstead.cli.main import app
 from roadstead.settings import Settings
 
 SOURCES = Path(roadstead.__file__).parents[1]
-HEAVY = ("aiohttp", "kopf", "pydantic", "uvloop")
+HEAVY = ("aiohttp", "kopf", "kubernetes", "pydantic", "rich", "uvloop")
 
 
 def invoke(*args: str, **environment: str) -> Result:
@@ -125,10 +125,14 @@ def test_served(conditions: list[tuple[str, str]], expected: bool) -> None:
     assert crds.served(crd) is expected
 
 
+def test_a_crd_just_made_has_no_conditions() -> None:
+    assert crds.served({"metadata": {"name": "a"}, "status": {"conditions": None}}) is False
+
+
 def test_names_taken_by_another_crd_are_not_waited_for() -> None:
     conditions = [{"type": "NamesAccepted", "status": "False", "message": '"rsw" is already in use'}]
 
-    with pytest.raises(crds.NotAcceptedError, match='"rsw" is already in use'):
+    with pytest.raises(Failure, match='"rsw" is already in use'):
         crds.served({"metadata": {"name": "a"}, "status": {"conditions": conditions}})
 
 

@@ -1,0 +1,82 @@
+"""``roadstead operator``: the operator as a process."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from roadstead.cli.failure import fail
+from roadstead.cli.flags import Context, Kubeconfig
+from roadstead.cli.logging_options import LogFormat, LogLevel
+from roadstead.settings import Settings
+
+DEFAULTS = Settings()
+LOG_FORMAT = LogFormat(DEFAULTS.log_format)
+LOG_LEVEL = LogLevel(DEFAULTS.log_level.lower())
+
+
+def operator(
+    *,
+    kubeconfig: Kubeconfig = DEFAULTS.kubeconfig,
+    context: Context = DEFAULTS.context,
+    namespace: Annotated[str, typer.Option(envvar="ROADSTEAD_NAMESPACE", help="Where the leader's Lease lives.")] = DEFAULTS.namespace,
+    identity: Annotated[
+        str, typer.Option(envvar="ROADSTEAD_IDENTITY", help="Name of this replica in the Lease. Absent: host name and process id.")
+    ] = DEFAULTS.identity,
+    log_format: Annotated[LogFormat, typer.Option(envvar="ROADSTEAD_LOG_FORMAT", help="For people, or for machines.")] = LOG_FORMAT,
+    log_level: Annotated[
+        LogLevel, typer.Option(envvar="ROADSTEAD_LOG_LEVEL", case_sensitive=False, help="The least severe lines that are written.")
+    ] = LOG_LEVEL,
+    workers: Annotated[
+        int, typer.Option(envvar="ROADSTEAD_WORKERS", min=1, max=64, help="Reconciles under way at once.")
+    ] = DEFAULTS.workers,
+    health_port: Annotated[
+        int, typer.Option(envvar="ROADSTEAD_HEALTH_PORT", min=0, max=65535, help="Port of /livez and /readyz; 0: none.")
+    ] = DEFAULTS.health_port,
+    metrics_port: Annotated[
+        int, typer.Option(envvar="ROADSTEAD_METRICS_PORT", min=0, max=65535, help="Port of /metrics; 0: none.")
+    ] = DEFAULTS.metrics_port,
+    lease_seconds: Annotated[
+        float, typer.Option(envvar="ROADSTEAD_LEASE_SECONDS", min=0.1, help="A leader that hasn't renewed for so long is replaced.")
+    ] = DEFAULTS.lease_seconds,
+    renew_deadline_seconds: Annotated[
+        float, typer.Option(envvar="ROADSTEAD_RENEW_DEADLINE_SECONDS", min=0.1, help="A leader that can't renew for so long gives up.")
+    ] = DEFAULTS.renew_deadline_seconds,
+    retry_seconds: Annotated[
+        float, typer.Option(envvar="ROADSTEAD_RETRY_SECONDS", min=0.05, help="Pause between attempts to take or renew the Lease.")
+    ] = DEFAULTS.retry_seconds,
+    sweep_seconds: Annotated[
+        float, typer.Option(envvar="ROADSTEAD_SWEEP_SECONDS", min=1, help="Pause between sweeps for deletions missed by watches.")
+    ] = DEFAULTS.sweep_seconds,
+    resync_seconds: Annotated[
+        float, typer.Option(envvar="ROADSTEAD_RESYNC_SECONDS", min=1, help="Pause between looks at every object, changed or not.")
+    ] = DEFAULTS.resync_seconds,
+) -> None:
+    """Run the operator until it is told to stop. Several replicas share the work of one: the holder of the Lease acts."""
+    if not retry_seconds < renew_deadline_seconds < lease_seconds:
+        raise typer.BadParameter("--retry-seconds must be less than --renew-deadline-seconds, and that less than --lease-seconds")
+    settings = Settings(
+        kubeconfig=kubeconfig,
+        context=context,
+        namespace=namespace,
+        identity=identity,
+        log_format=str(log_format),
+        log_level=log_level.upper(),
+        workers=workers,
+        health_port=health_port,
+        metrics_port=metrics_port,
+        lease_seconds=lease_seconds,
+        renew_deadline_seconds=renew_deadline_seconds,
+        retry_seconds=retry_seconds,
+        sweep_seconds=sweep_seconds,
+        resync_seconds=resync_seconds,
+    )
+    # kopf and aiohttp cost half a second, and only this command needs them.
+    from roadstead.kube.config import ConfigError  # noqa: PLC0415
+    from roadstead.operator.main import run  # noqa: PLC0415
+
+    try:
+        run(settings)
+    except ConfigError as error:
+        fail(f"The cluster can't be reached: {error}")
