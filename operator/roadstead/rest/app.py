@@ -10,19 +10,23 @@ from starlette.exceptions import HTTPException
 
 from roadstead.kube.errors import ApiError
 from roadstead.logs import REQUEST
+from roadstead.rest import openapi
 from roadstead.rest.context import Api
 from roadstead.rest.edge import ROOT
 from roadstead.rest.problems import Problem, defect, of_api
 from roadstead.rest.store import whole
-from roadstead.rest.v241 import artifact_routes, other_routes, workload_routes
+from roadstead.rest.v241 import artifact_routes, deployment_routes, other_routes, workload_routes
+from roadstead.rest.v241.models import BODIES
+from roadstead.rest.v241.other_routes import MAJOR, MINOR
 
 
 def build(api: Api) -> FastAPI:
     """All routes under ``/api/v2``. FastAPI's own pages of documentation need the internet; ours don't."""
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
     app.state.api = api
-    for router in (workload_routes.router, artifact_routes.router, other_routes.router):
+    for router in (workload_routes.router, artifact_routes.router, deployment_routes.router, other_routes.router):
         app.include_router(router, prefix=ROOT)
+    app.include_router(openapi.routes(app, BODIES, f"{MAJOR}.{MINOR}"), prefix=ROOT)
     app.add_exception_handler(Problem, _problem)
     app.add_exception_handler(ApiError, _api_error)
     app.add_exception_handler(RequestValidationError, _validation)

@@ -35,4 +35,4 @@ def described(model: type[BaseModel], *, required: bool = True, example: Any = N
     content: dict[str, Any] = {"schema": {"$ref": f"#/components/schemas/{model.__name__}"}}
     if example is not None:
         content["example"] = example
-    return {"requestBody": {"required": required, "content": {"application/json": content}}, "x-body": model}
+    return {"requestBody": {"required": required, "content": {"application/json": content}}}

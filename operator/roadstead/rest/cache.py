@@ -14,6 +14,7 @@ from typing import Any, Final, Generic, TypeVar
 
 from roadstead.api.platform import Platform, PlatformSpec
 from roadstead.kube.client import ApiClient
+from roadstead.kube.errors import NotFound
 from roadstead.kube.reflector import Reflector
 from roadstead.kube.resource import Body, Key, Resource
 from roadstead.resources import ARTIFACTS, ENDPOINTS, PLATFORM_NAME, PLATFORMS, WORKLOADS
@@ -77,6 +78,13 @@ class Mirror(Generic[R]):
         known = self.named(record.namespace, record.name)
         if known is not None and known.uid == record.uid:
             self._remove(known)
+
+    async def fresh(self, namespace: str, name: str) -> R | None:
+        """As the cluster has it now. Raises ApiError."""
+        try:
+            return self.put(await self._client.get(self.resource, namespace, name))
+        except NotFound:
+            return None
 
     async def ask(self, label: str, value: str) -> tuple[R, ...]:
         """Look up in the cluster what bears that label; asked once, however many want to know."""

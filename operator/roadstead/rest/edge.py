@@ -21,6 +21,7 @@ from roadstead.rest.callers import Caller, Callers
 from roadstead.rest.limits import Buckets
 from roadstead.rest.metrics import Metrics
 from roadstead.rest.problems import Problem, defect, too_many, unavailable
+from roadstead.rest.routing import OBJECT
 from roadstead.settings import ApiSettings
 
 log = logging.getLogger(__name__)
@@ -91,7 +92,7 @@ class Edge:
             "user": caller.username if caller is not None else None,
             "method": scope["method"],
             "path": scope["path"],
-            "object": scope.get("roadstead.object"),
+            "object": scope.get(OBJECT),
             "code": status,
         }
         audit.info("Write", extra={"audit": entry})

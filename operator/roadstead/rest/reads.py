@@ -49,6 +49,13 @@ class Reads:
         """Any object of the namespace that bears the label, as the cluster has it now."""
         return next((found for found in await self._ask(caller, mirror, label, value) if found.namespace == namespace), None)
 
+    async def fresh(self, mirror: Mirror[R], namespace: str, name: str) -> R | None:
+        """As the cluster has it now; whether the caller may see it is for others to ask."""
+        try:
+            return await mirror.fresh(namespace, name)
+        except ApiError as error:
+            raise unasked(mirror, error) from error
+
     async def _ask(self, caller: Caller, mirror: Mirror[R], label: str, value: str) -> tuple[R, ...]:
         wait = self._misses.take(caller.username)
         if wait:
@@ -57,11 +64,16 @@ class Reads:
         try:
             return await mirror.ask(label, value)
         except ApiError as error:
-            if error.transient:
-                raise unavailable(retry_after=error.retry_after) from error
-            raise RuntimeError(f"A list was refused; may this process list {mirror.resource.plural}? {error}") from error
+            raise unasked(mirror, error) from error
 
     async def all(self, caller: Caller, mirror: Mirror[R]) -> list[R]:
         """All that the caller may list and that isn't deleted, in no particular order."""
         namespaces = await self._rights.namespaces(caller, "list", mirror.resource, mirror.namespaces)
         return [record for record in mirror.within(namespaces) if not record.deleted]
+
+
+def unasked(mirror: Mirror[R], error: ApiError) -> Exception:
+    """503 where the API server can't be asked; anything else is a right that this process lacks."""
+    if error.transient:
+        return unavailable(retry_after=error.retry_after)
+    return RuntimeError(f"A read was refused; may this process get and list {mirror.resource.plural}? {error}")

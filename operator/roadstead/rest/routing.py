@@ -6,9 +6,12 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeVar
 
 import orjson
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
+
+from roadstead.rest.records import Record
 
 H = TypeVar("H", bound=Callable[..., Any])
+OBJECT: Final = "roadstead.object"
 JSON: Final = "application/json"
 
 
@@ -24,6 +27,11 @@ class Router(APIRouter):
 def answer(content: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     """A JSON answer. Handlers build it themselves: what comes from the cache needs no second validation."""
     return Response(orjson.dumps(content), status, headers, JSON)
+
+
+def done(request: Request, kind: str, record: Record) -> None:
+    """Tell the audit line which object a write is about."""
+    request.scope[OBJECT] = f"{kind} {record.namespace}/{record.name}"
 
 
 def aged(content: Any, age_seconds: int) -> Response:

@@ -18,7 +18,7 @@ from roadstead.rest.callers import Caller, Callers
 from roadstead.rest.gitops import keeper, refusal
 from roadstead.rest.idempotency import Once
 from roadstead.rest.namespaces import HEADER as NAMESPACE_HEADER
-from roadstead.rest.problems import Location, Path, invalid, of_api, unavailable
+from roadstead.rest.problems import Location, Path, invalid, not_found, of_api, unavailable
 from roadstead.rest.records import Record
 
 R = TypeVar("R", bound=Record)
@@ -98,10 +98,11 @@ class Store:
             return False
         return True
 
-    async def read(self, caller: Caller, mirror: Mirror[R], record: Record) -> Body:
-        """The object as it is now."""
+    async def _read(self, caller: Caller, mirror: Mirror[R], record: Record) -> Body:
         try:
             return await self._callers.acting(caller.token).get(mirror.resource, record.namespace, record.name)
+        except NotFound as error:
+            raise not_found(mirror.what, record.id) from error
         except ApiError as error:
             raise self._problem(caller, error, whole) from error
 
@@ -117,9 +118,11 @@ class Store:
         raise Problem. Begins anew where somebody else was quicker. Writes nothing where nothing would differ."""
         client = self._callers.acting(caller.token)
         for attempt in range(TRIES):
-            body = await self.read(caller, mirror, record)
-            wished = decide(body)
+            body = await self._read(caller, mirror, record)
             spec = body["spec"]
+            if spec.get("deleted"):
+                raise not_found(mirror.what, record.id)
+            wished = decide(body)
             changed = {field: value for field, value in wished.items() if spec.get(field) != value}
             if not changed:
                 return mirror.put(body)

@@ -15,14 +15,14 @@ from roadstead.rest import idempotency, namespaces
 from roadstead.rest.bodies import body_of, described
 from roadstead.rest.callers import Caller
 from roadstead.rest.context import Api, TheApi, TheCaller, TheWriter
-from roadstead.rest.lists import Listing
 from roadstead.rest.pages import page
 from roadstead.rest.problems import Location, Problem, invalid
 from roadstead.rest.records import ArtifactRecord, collection_id
-from roadstead.rest.routing import Router, aged, answer
+from roadstead.rest.routing import Router, aged, answer, done
 from roadstead.rest.store import Draft
 from roadstead.rest.v241 import artifacts
 from roadstead.rest.v241.common import WRITES, ThisId, responses
+from roadstead.rest.v241.lists import Listing
 from roadstead.rest.v241.models import ArtifactCreate, ArtifactFormatted, ArtifactPage, ArtifactUpdate, Id, InlineArtifact
 
 router = Router(prefix="/registry/artifacts", tags=["Artifacts"])
@@ -129,7 +129,7 @@ async def update(request: Request, api: TheApi, caller: TheWriter, id: ThisId) -
 async def delete(request: Request, api: TheApi, caller: TheWriter, id: ThisId) -> Response:
     """Not while a workload uses it. It can be restored for a while (`roadstead restore`)."""
     record = await api.reads.one(caller, api.cache.artifacts, id)
-    request.scope["roadstead.object"] = f"Artifact {record.namespace}/{record.name}"
+    done(request, "Artifact", record)
     if not await api.rights.may(caller, "delete", ARTIFACTS, record.namespace, record.name):
         raise Problem(403, f"{caller.username} may not delete artifacts in namespace {record.namespace}")
     users = [user for user in api.cache.workloads.within([record.namespace]) if user.artifact == record.name and not user.deleted]
@@ -166,5 +166,5 @@ def new_artifact(
 
 
 def _done(request: Request, record: ArtifactRecord, status: int = 200) -> Response:
-    request.scope["roadstead.object"] = f"Artifact {record.namespace}/{record.name}"
+    done(request, "Artifact", record)
     return answer(artifacts.formatted(record), status)

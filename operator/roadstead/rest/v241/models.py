@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
@@ -151,7 +151,7 @@ class WorkloadFormatted(Wire):
     artifact_id: Id
     endpoint: Url = Field(description="Where it is invoked; the same from its creation on.")
     internal_url: str | None = Field(description="Its address inside the cluster; null until it is known.")
-    runtime: dict[str, Any] = Field(description="As it was sent.")
+    runtime: Runtime = Field(description="As it was sent.")
     creator: Creator
     running_since: Instant | None
     status_details: StatusDetails
@@ -167,7 +167,7 @@ class ArtifactFormatted(Wire):
     status: ArtifactStatus
     version: int | None = Field(description="Number within its collection; null until it is registered.")
     artifact_collection_id: Id
-    spec: dict[str, Any] = Field(description="As it was sent; memory in bytes.")
+    spec: DraftSpec = Field(description="As it was sent; memory in bytes.")
     created_at: Instant
     updated_at: Instant
     creator: Creator
@@ -320,3 +320,6 @@ class Invalid(Wire):
     """What is wrong with a request, or with its wish."""
 
     detail: str | list[Place]
+
+
+BODIES = (WorkloadCreate, ArtifactCreate, ArtifactUpdate, DeploymentCreate, DeploymentUpdate, Nothing)

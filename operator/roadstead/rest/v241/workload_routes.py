@@ -16,15 +16,15 @@ from roadstead.rest import idempotency, namespaces
 from roadstead.rest.bodies import body_of, described
 from roadstead.rest.callers import Caller
 from roadstead.rest.context import Api, TheApi, TheCaller, TheWriter
-from roadstead.rest.lists import Listing
 from roadstead.rest.pages import page
-from roadstead.rest.problems import Problem, invalid, not_found
+from roadstead.rest.problems import Problem, invalid
 from roadstead.rest.records import ArtifactRecord, WorkloadRecord
-from roadstead.rest.routing import Router, aged, answer
+from roadstead.rest.routing import Router, aged, answer, done
 from roadstead.rest.store import Draft
 from roadstead.rest.v241 import artifacts, workloads
 from roadstead.rest.v241.artifact_routes import CONTAINER, collection_of, new_artifact
 from roadstead.rest.v241.common import WRITES, ThisId, origin, responses
+from roadstead.rest.v241.lists import Listing
 from roadstead.rest.v241.models import InlineArtifact, Nothing, Started, WorkloadCreate, WorkloadFormatted, WorkloadPage
 
 log = logging.getLogger(__name__)
@@ -62,7 +62,7 @@ async def create(request: Request, api: TheApi, caller: TheWriter) -> Response:
             raise invalid(("body", "artifactId"), f"artifact {wish.artifact_id} not found")
         namespace = namespaces.same(request, artifact.namespace, "artifact")
         made = await _create(api, caller, _draft(wish, namespace, artifact.name, once), once)
-    request.scope["roadstead.object"] = f"Workload {made.namespace}/{made.name}"
+    done(request, "Workload", made)
     return answer(workloads.formatted(made, origin(api, request), api.operators.alive), 201)
 
 
@@ -123,7 +123,7 @@ async def stop(request: Request, api: TheApi, caller: TheWriter, id: ThisId) -> 
 async def delete(request: Request, api: TheApi, caller: TheWriter, id: ThisId) -> Response:
     """Whether it runs or not. It can be restored for a while (`roadstead restore`)."""
     record = await api.reads.one(caller, api.cache.workloads, id)
-    request.scope["roadstead.object"] = f"Workload {record.namespace}/{record.name}"
+    done(request, "Workload", record)
     if not await api.rights.may(caller, "delete", api.cache.workloads.resource, record.namespace, record.name):
         raise Problem(403, f"{caller.username} may not delete workloads in namespace {record.namespace}")
     await api.store.change(caller, api.cache.workloads, record, lambda _: {"deleted": True}, workloads.place)
@@ -132,13 +132,11 @@ async def delete(request: Request, api: TheApi, caller: TheWriter, id: ThisId) -
 
 async def _suspend(request: Request, api: Api, caller: Caller, id: str, suspend: bool) -> Response:
     record = await api.reads.one(caller, api.cache.workloads, id)
-    request.scope["roadstead.object"] = f"Workload {record.namespace}/{record.name}"
+    done(request, "Workload", record)
     if await request.body() not in (b"", b"null"):
         await body_of(request, Nothing)
 
     def decide(body: Body) -> Mapping[str, Any]:
-        if body["spec"].get("deleted"):
-            raise not_found("workload", id)
         return {"suspend": suspend} if bool(body["spec"].get("suspend")) != suspend else {}
 
     await api.store.change(caller, api.cache.workloads, record, decide, workloads.place)

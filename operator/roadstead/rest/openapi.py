@@ -1,0 +1,117 @@
+"""The OpenAPI document of exactly this API, and the page that shows it without the internet."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from importlib import resources
+from typing import Any, Final
+
+import orjson
+import yaml
+from fastapi import FastAPI, Response
+from fastapi.openapi.utils import get_openapi
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+
+from roadstead.rest.idempotency import HEADER as IDEMPOTENCY_KEY
+from roadstead.rest.idempotency import LONGEST_KEY
+from roadstead.rest.namespaces import HEADER as NAMESPACE
+from roadstead.rest.routing import JSON, Router
+
+TITLE: Final = "Workload API"
+DESCRIPTION: Final = (
+    "Runs containerised AI services on a Kubernetes cluster. An **artifact** is what runs, a **workload** how it runs, "
+    "and a **deployment** the stable endpoint under which it is served. All of them are custom resources of the cluster: "
+    "`kubectl`, GitOps and this API see the same objects.\n\n"
+    "Every call but those for this document carries `Authorization: Bearer <token>`: any token that the cluster itself accepts. "
+    "What its owner may do is decided by Kubernetes RBAC."
+)
+PREFIX: Final = "/api/v2"
+HEADERS: Final[dict[str, dict[str, Any]]] = {
+    NAMESPACE: {
+        "name": NAMESPACE,
+        "in": "header",
+        "required": False,
+        "description": "Namespace of the new object. Absent: that of what it refers to, else the service account's own, else the default.",
+        "schema": {"type": "string", "pattern": "^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"},
+    },
+    IDEMPOTENCY_KEY: {
+        "name": IDEMPOTENCY_KEY,
+        "in": "header",
+        "required": False,
+        "description": "Any text that no other request bears: a repetition of this very request then makes nothing new.",
+        "schema": {"type": "string", "minLength": 1, "maxLength": LONGEST_KEY, "pattern": "^[!-~]+$"},
+    },
+}
+
+
+def document(app: FastAPI, bodies: Iterable[type[BaseModel]], version: str) -> dict[str, Any]:
+    """As JSON. ``bodies`` are the models of request bodies, which the routes only refer to."""
+    found = get_openapi(title=TITLE, version=version, openapi_version="3.1.0", description=DESCRIPTION, routes=app.routes)
+    _, schemas = models_json_schema([(model, "validation") for model in bodies], ref_template="#/components/schemas/{model}")
+    components = found.setdefault("components", {})
+    components.setdefault("schemas", {}).update(schemas["$defs"])
+    for unused in ("HTTPValidationError", "ValidationError"):
+        components["schemas"].pop(unused, None)
+    components["securitySchemes"] = {"bearer": {"type": "http", "scheme": "bearer"}}
+    found["security"] = [{"bearer": []}]
+    for operations in found["paths"].values():
+        for method, operation in operations.items():
+            if "401" not in operation["responses"]:
+                operation["security"] = []
+            if method == "post" and "201" in operation["responses"]:
+                operation.setdefault("parameters", []).extend({"$ref": f"#/components/parameters/{name}"} for name in HEADERS)
+            _described(operation)
+    components["parameters"] = HEADERS
+    _strip(found)
+    return found
+
+
+def _described(operation: dict[str, Any]) -> None:
+    """Every answer carries the request's id. FastAPI adds a 422 of its own form to whatever has a parameter; an id gets 400 here."""
+    answers = operation["responses"]
+    if "HTTPValidationError" in str(answers.get("422")):
+        del answers["422"]
+    for response in answers.values():
+        headers = response.setdefault("headers", {})
+        headers["X-Request-ID"] = {"description": "Id of the request, as it stands in the log.", "schema": {"type": "string"}}
+
+
+def _strip(part: Any) -> None:
+    """What is said to Kubernetes alone."""
+    match part:
+        case dict():
+            for name in [name for name in part if isinstance(name, str) and name.startswith("x-kubernetes-")]:
+                del part[name]
+            for value in part.values():
+                _strip(value)
+        case list():
+            for value in part:
+                _strip(value)
+
+
+def routes(app: FastAPI, bodies: Iterable[type[BaseModel]], version: str) -> Router:
+    """``openapi.json``, ``openapi.yaml`` and ``docs``: made once, from the routes that the application has by now."""
+    made = document(app, bodies, version)
+    as_json = orjson.dumps(made, option=orjson.OPT_INDENT_2)
+    as_yaml = yaml.safe_dump(made, sort_keys=False, allow_unicode=True, width=120)
+    page = (resources.files("roadstead.rest") / "docs.html").read_bytes()
+    router = Router(include_in_schema=False)
+
+    @router.get("/openapi.json")
+    async def json_document() -> Response:
+        return Response(as_json, media_type=JSON)
+
+    @router.get("/openapi.yaml")
+    async def yaml_document() -> Response:
+        return Response(as_yaml, media_type="application/yaml")
+
+    @router.get("/docs")
+    async def docs() -> Response:
+        return Response(page, media_type="text/html", headers={"Content-Security-Policy": POLICY})
+
+    return router
+
+
+POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; img-src data:"
+"""The page needs nothing from anywhere else."""
