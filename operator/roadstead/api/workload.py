@@ -188,7 +188,7 @@ class WorkloadStatus(Status):
     last_wake: LastWake | None = Field(None, description="How the last wake from zero ended.")
     replicas_detail: Annotated[tuple[ReplicaDetail, ...], Field(max_length=16)] | None = Field(None, description="The first pods, by name.")
     log_tail: Annotated[tuple[Annotated[str, Field(max_length=4096)], ...], Field(max_length=32)] | None = Field(
-        None, description="Last lines of the failing container; only while errored."
+        None, description="Last lines of the container that failed; while errored, and after it was stopped then."
     )
 
 

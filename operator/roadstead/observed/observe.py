@@ -90,6 +90,13 @@ class _Facts:
     at_zero: bool
 
 
+def _log_tail(facts: _Facts, previous: Mapping[str, Any]) -> list[str] | None:
+    """Of what failed; kept when it is stopped then, since clients stop first and read afterwards."""
+    if facts.state is State.ERRORED and facts.cause:
+        return list(facts.cause.log_tail) or None
+    return previous.get("logTail") if facts.state in (State.STOPPING, State.STOPPED) else None
+
+
 def observe(observed: Observed, previous: Mapping[str, Any], now: datetime) -> Outcome:
     """The verdict. ``previous`` is the status last written: times of conditions, ``runningSince`` and the like live on from it."""
     failing = _pull_failing_since(observed.pods, previous, now)
@@ -121,7 +128,7 @@ def observe(observed: Observed, previous: Mapping[str, Any], now: datetime) -> O
         "inPlaceRevision": facts.in_place,
         "pullFailingSince": timestamp(failing) if failing is not None else None,
         "replicasDetail": [_detail(pod) for pod in sorted(_left(observed), key=lambda pod: pod.name)[:REPLICA_DETAILS]] or None,
-        "logTail": list(facts.cause.log_tail) or None if facts.cause and facts.state is State.ERRORED else None,
+        "logTail": _log_tail(facts, previous),
         "conditions": render(_conditions(observed, facts, message, previous, scaler), previous.get("conditions") or (), generation, now),
     }
     waits = (

@@ -13,18 +13,20 @@ from roadstead.logs import REQUEST
 from roadstead.rest import openapi
 from roadstead.rest.context import Api
 from roadstead.rest.edge import ROOT
-from roadstead.rest.problems import Problem, defect, of_api
+from roadstead.rest.problems import Problem, defect, of_api, sentence
 from roadstead.rest.store import whole
 from roadstead.rest.v241 import artifact_routes, deployment_routes, other_routes, workload_routes
 from roadstead.rest.v241.models import BODIES
 from roadstead.rest.v241.other_routes import MAJOR, MINOR
+
+ROUTERS = (workload_routes.router, artifact_routes.router, deployment_routes.router, other_routes.router)
 
 
 def build(api: Api) -> FastAPI:
     """All routes under ``/api/v2``. FastAPI's own pages of documentation need the internet; ours don't."""
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
     app.state.api = api
-    for router in (workload_routes.router, artifact_routes.router, deployment_routes.router, other_routes.router):
+    for router in ROUTERS:
         app.include_router(router, prefix=ROOT)
     app.include_router(openapi.routes(app, BODIES, f"{MAJOR}.{MINOR}"), prefix=ROOT)
     app.add_exception_handler(Problem, _problem)
@@ -51,7 +53,7 @@ async def _api_error(_: Request, error: Exception) -> Response:
 async def _validation(_: Request, error: Exception) -> Response:
     """Paths, queries and headers; bodies are looked at by ``bodies``."""
     assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for it
-    found: list[dict[str, Any]] = [{part: entry[part] for part in ("loc", "msg", "type")} for entry in error.errors()]
+    found: list[dict[str, Any]] = [{"loc": entry["loc"], "msg": sentence(entry), "type": entry["type"]} for entry in error.errors()]
     if any(entry["loc"][0] == "path" for entry in found):
         return Problem(400, "an id is 24 hexadecimal digits").response()
     return Problem(422, found).response()
@@ -65,5 +67,9 @@ async def _defect(_: Request, __: Exception) -> Response:
 async def _http(request: Request, error: Exception) -> Response:
     """Routes that aren't there, and methods that a route doesn't know."""
     assert isinstance(error, HTTPException)  # noqa: S101 - registered for it
-    detail = f"there is no {request.url.path} here" if error.status_code == 404 else f"{request.method} isn't possible here"
-    return Problem(error.status_code, detail, error.headers).response()
+    path = request.url.path
+    if error.status_code == 405:
+        # Each method is a route of its own to FastAPI, which names only the first one's.
+        methods = sorted({method for router in ROUTERS for method in router.methods(path.removeprefix(ROOT))})
+        return Problem(405, f"{request.method} isn't possible here; {', '.join(methods)} is", {"Allow": ", ".join(methods)}).response()
+    return Problem(error.status_code, f"there is no {path} here", error.headers).response()

@@ -17,11 +17,13 @@ MANAGERS: Final = re.compile(
 
 
 def keeper(body: Body, fields: Iterable[str]) -> tuple[str, str] | None:
-    """The first of these fields of ``spec`` that somebody keeps, and who: a GitOps tool, or the operator itself."""
+    """The first of these fields of ``spec`` that somebody keeps, and who: a GitOps tool, or the operator, whose own objects are whole."""
     wanted = {f"f:{field}": field for field in fields}
+    if wanted and owner(body) is not None:
+        return next(iter(wanted.values())), FIELD_MANAGER
     for entry in body["metadata"].get("managedFields") or ():
         manager = entry.get("manager") or ""
-        if entry.get("subresource") or not (manager == FIELD_MANAGER or MANAGERS.fullmatch(manager)):
+        if entry.get("subresource") or not MANAGERS.fullmatch(manager):
             continue
         owned = (entry.get("fieldsV1") or {}).get("f:spec") or {}
         for key, field in wanted.items():
@@ -33,6 +35,11 @@ def keeper(body: Body, fields: Iterable[str]) -> tuple[str, str] | None:
 def refusal(body: Body, manager: str) -> str:
     """Why, and what to do instead."""
     if manager == FIELD_MANAGER:
-        owner = next((entry["name"] for entry in body["metadata"].get("ownerReferences") or () if entry.get("controller")), "its Workload")
-        return f"this is written inside Workload {owner} (spec.artifact) and follows it; change it there"
+        return f"this is written inside Workload {owner(body)} (spec.artifact) and follows it; change it there"
     return f"this field is kept by {manager}, which would put it back; change it in the repository that {manager} reads"
+
+
+def owner(body: Body) -> str | None:
+    """The Workload whose child it is."""
+    references = body["metadata"].get("ownerReferences") or ()
+    return next((entry["name"] for entry in references if entry.get("controller") and entry["kind"] == "Workload"), None)

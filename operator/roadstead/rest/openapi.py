@@ -63,7 +63,8 @@ def document(app: FastAPI, bodies: Iterable[type[BaseModel]], version: str) -> d
                 operation.setdefault("parameters", []).extend({"$ref": f"#/components/parameters/{name}"} for name in HEADERS)
             _described(operation)
     components["parameters"] = HEADERS
-    _strip(found)
+    _strip(found["paths"])
+    _strip(components)
     return found
 
 
@@ -78,11 +79,12 @@ def _described(operation: dict[str, Any]) -> None:
 
 
 def _strip(part: Any) -> None:
-    """What is said to Kubernetes alone."""
+    """What is said to Kubernetes alone, and titles, which only repeat the names."""
     match part:
         case dict():
-            for name in [name for name in part if isinstance(name, str) and name.startswith("x-kubernetes-")]:
-                del part[name]
+            for name, value in list(part.items()):
+                if str(name).startswith("x-kubernetes-") or (name == "title" and isinstance(value, str)):
+                    del part[name]
             for value in part.values():
                 _strip(value)
         case list():

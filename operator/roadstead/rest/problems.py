@@ -25,8 +25,10 @@ CLUSTER_AWAY: Final = "the cluster's API server can't be reached at the moment; 
 NO_TOKEN: Final = "a token is needed: send the header Authorization: Bearer <token>"  # noqa: S105
 BAD_TOKEN: Final = "the token isn't valid: it has expired, it was revoked, or it is for another audience; get a new one"  # noqa: S105
 STEP: Final = re.compile(r"([^.\[\]]+)|\[([^\]]*)\]")
-PRELUDE: Final = re.compile(r'^(?:Invalid value: (?:"(?:[^"\\]|\\.)*"|[^:]*)|Required value|Forbidden|Duplicate value: [^:]*): ')
+PRELUDE: Final = re.compile(r'^(?:Invalid value|Required value|Forbidden): (?:"(?:[^"\\]|\\.)*": |-?[0-9.]+: )?')
 """What the API server puts before a rule's own sentence."""
+UNCHECKED: Final = "some validation rules were not checked"
+"""Its remark that there may be more; it is about no field."""
 
 
 class Problem(Exception):
@@ -81,15 +83,25 @@ def of_validation(error: ValidationError) -> Problem:
     entries: dict[Location, dict[str, Any]] = {}
     for entry in found:
         location = ("body", *(step for step in entry["loc"] if step not in UNION_TAGS))
-        entries.setdefault(location, {"loc": list(location), "msg": _sentence(entry), "type": entry["type"]})
+        if location in entries:  # another member of a union
+            entries[location]["msg"] += f" or {sentence(entry)}"
+        elif not _consequence(entry, found):
+            entries[location] = {"loc": list(location), "msg": sentence(entry), "type": entry["type"]}
     return Problem(422, list(entries.values()))
+
+
+def _consequence(entry: Mapping[str, Any], found: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether a list is only too short because of what is wrong with its items: pydantic counts the valid ones."""
+    place = entry["loc"]
+    return entry["type"] == "too_short" and any(other["loc"][: len(place)] == place and other is not entry for other in found)
 
 
 UNION_TAGS: Final = frozenset({"int", "constrained-str"})
 """pydantic names the members of a union in its locations; no field is called so."""
 
 
-def _sentence(entry: Mapping[str, Any]) -> str:
+def sentence(entry: Mapping[str, Any]) -> str:
+    """What pydantic found, in the words of the CRD where it has its own."""
     if entry["type"] == "string_pattern_mismatch":
         return PATTERN_MESSAGES.get(entry["ctx"]["pattern"], str(entry["msg"]))
     return str(entry["msg"]).removeprefix("Value error, ")
@@ -105,8 +117,9 @@ def of_api(error: ApiError, place: Callable[[Path], Location]) -> Problem:
         case Invalid() if error.causes:
             entries = []
             for cause in error.causes:
-                field, _, sentence = cause.partition(": ")
-                entries.append({"loc": list(place(steps(field))), "msg": PRELUDE.sub("", sentence), "type": "value_error"})
+                field, _, text = cause.partition(": ")
+                if UNCHECKED not in text:
+                    entries.append({"loc": list(place(steps(field))), "msg": PRELUDE.sub("", text), "type": "value_error"})
             return Problem(422, entries)
         case NotFound():
             return Problem(404, error.message)

@@ -7,6 +7,7 @@ from typing import Any, Final, TypeVar
 
 import orjson
 from fastapi import APIRouter, Request, Response
+from fastapi.routing import APIRoute
 
 from roadstead.rest.records import Record
 
@@ -22,6 +23,11 @@ class Router(APIRouter):
         super().add_api_route(path, endpoint, **options)
         twin = path[:-1] if path.endswith("/") else f"{path}/"
         super().add_api_route(twin, endpoint, **{**options, "include_in_schema": False})
+
+    def methods(self, path: str) -> set[str]:
+        """The methods of the routes that the path leads to."""
+        found = [route.methods for route in self.routes if isinstance(route, APIRoute) and route.path_regex.match(path)]
+        return {method for methods in found for method in methods or ()}
 
 
 def answer(content: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:

@@ -96,6 +96,13 @@ def test_an_autoscalers_step_is_no_reconciliation() -> None:
     assert "Reconciling" not in conditions(outcome)
 
 
+def test_stopped_after_a_failure_it_still_shows_the_log_and_started_again_no_more() -> None:
+    failed = seen(with_pods(raw_pod(state=BACK_OFF, last=CRASH, restarts=2), deployment=STARTING))
+    stopped = seen(replace(BASE, workload=workload(suspend=True)), failed.status)
+    assert (stopped.state, stopped.status["logTail"]) == (State.STOPPED, ["boom"])
+    assert "logTail" not in seen(with_pods(raw_pod(ready=True)), stopped.status).status
+
+
 def test_healed_it_shows_no_old_failure() -> None:
     failed = seen(with_pods(raw_pod(state=BACK_OFF, last=CRASH, restarts=2), deployment=STARTING))
     assert failed.status["logTail"] == ["boom"]

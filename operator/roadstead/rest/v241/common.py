@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Any, Final, TypeAlias
 
 from fastapi import Depends, Path, Request
 
 from roadstead.rest.context import Api
 from roadstead.rest.problems import Problem
-from roadstead.rest.v241.models import Invalid, Trouble
-
-ID: Final = re.compile("[0-9a-fA-F]{24}")
+from roadstead.rest.v241.models import ID_PATTERN, Invalid, Trouble
 
 
-def path_id(id: Annotated[str, Path(pattern="^[0-9a-fA-F]{24}$", description="24 hexadecimal digits.")]) -> str:
+def path_id(id: Annotated[str, Path(pattern=ID_PATTERN, description="24 hexadecimal digits.")]) -> str:
     """An id in the path, in lower case."""
     return id.lower()
 

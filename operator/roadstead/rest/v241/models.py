@@ -9,13 +9,15 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
 
 from roadstead.api.artifact import ArtifactStatus
-from roadstead.api.base import DisplayName, Text
+from roadstead.api.base import PATTERN_MESSAGES, DisplayName, Text
 from roadstead.api.conditions import State
 from roadstead.api.container import ContainerGroups, DraftContainerGroups
 from roadstead.api.deployment import Importance
 from roadstead.api.workload import Runtime
 
-Id = Annotated[str, Field(pattern="^[0-9a-fA-F]{24}$", description="24 hexadecimal digits.", examples=["5f0c8a1b2d3e4f5061728394"])]
+ID_PATTERN = "^[0-9a-fA-F]{24}$"
+PATTERN_MESSAGES[ID_PATTERN] = "must be 24 hexadecimal digits"
+Id = Annotated[str, Field(pattern=ID_PATTERN, description="24 hexadecimal digits.", examples=["5f0c8a1b2d3e4f5061728394"])]
 Name = Annotated[DisplayName, Field(min_length=1, examples=["whoami"])]
 DATE_TIME = {"format": "date-time"}
 Instant = Annotated[
