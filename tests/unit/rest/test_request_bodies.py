@@ -1,0 +1,49 @@
+"""Bodies are taken as JSON Schema means them: strictly, and numbers by their value."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from roadstead.rest.bodies import parsed
+from roadstead.rest.problems import Problem
+from roadstead.rest.v241.models import WorkloadCreate
+
+ID = "5f0c8a1b2d3e4f5061728394"
+GROUP = {"containers": [{"imageUri": "app", "resourceRequest": {"cpu": 1, "memory": 1}}]}
+
+
+def replicas(count: str) -> WorkloadCreate:
+    return parsed(f'{{"artifactId": "{ID}", "runtime": {{"replicaCount": {count}}}}}'.encode(), WorkloadCreate)
+
+
+@pytest.mark.parametrize("count", ["2", "2.0", "2e0", "0.2e1"])
+def test_a_whole_number_is_an_integer_however_it_is_written(count: str) -> None:
+    runtime = replicas(count).runtime
+    assert runtime is not None
+    assert repr(runtime.replica_count) == "2"
+
+
+@pytest.mark.parametrize("count", ["2.5", "1e300", '"2"', "true", "NaN", "Infinity"])
+def test_nothing_else_is(count: str) -> None:
+    with pytest.raises(Problem) as refused:
+        replicas(count)
+    assert refused.value.status == 422
+
+
+def test_one_artifact_is_enough() -> None:
+    assert parsed(json.dumps({"artifactId": ID, "artifact": None}).encode(), WorkloadCreate).artifact_id == ID
+
+
+@pytest.mark.parametrize("body", [{}, {"artifactId": None}, {"artifactId": ID, "artifact": {"spec": {"containerGroups": [GROUP]}}}])
+def test_neither_none_nor_two(body: dict[str, Any]) -> None:
+    with pytest.raises(Problem, match="exactly one of artifact and artifactId is needed"):
+        parsed(json.dumps(body).encode(), WorkloadCreate)
+
+
+def test_what_is_not_json_is_400() -> None:
+    with pytest.raises(Problem) as refused:
+        parsed(b'{"artifactId": ', WorkloadCreate)
+    assert refused.value.status == 400
