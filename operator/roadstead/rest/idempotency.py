@@ -48,7 +48,7 @@ def once(header: str | None, username: str, payload: bytes) -> Once | None:
     if header is None:
         return None
     if not header or len(header) > LONGEST_KEY or not header.isprintable():
-        raise invalid(("header", HEADER), f"must be 1 to {LONGEST_KEY} printable characters")
+        raise invalid(("header", HEADER), f"must be 1 to {LONGEST_KEY} printable characters", "string_pattern_mismatch")
     canonical = orjson.dumps(orjson.loads(payload), option=orjson.OPT_SORT_KEYS)
     key = hashlib.sha256(orjson.dumps([username, header])).hexdigest()
     return Once(key, hashlib.sha256(key.encode() + canonical).hexdigest())

@@ -31,5 +31,5 @@ def named(request: Request) -> str | None:
     """The header, if it is there."""
     header = request.headers.get(HEADER)
     if header is not None and not LABEL.fullmatch(header):
-        raise invalid(("header", HEADER), "must be the name of a namespace")
+        raise invalid(("header", HEADER), "must be the name of a namespace", "string_pattern_mismatch")
     return header

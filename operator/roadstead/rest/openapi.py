@@ -15,6 +15,7 @@ from pydantic.json_schema import models_json_schema
 
 from roadstead.rest.idempotency import HEADER as IDEMPOTENCY_KEY
 from roadstead.rest.idempotency import LONGEST_KEY
+from roadstead.rest.links import add_links
 from roadstead.rest.namespaces import HEADER as NAMESPACE
 from roadstead.rest.routing import JSON, Router
 
@@ -26,6 +27,12 @@ DESCRIPTION: Final = (
     "Every call but those for this document carries `Authorization: Bearer <token>`: any token that the cluster itself accepts. "
     "What its owner may do is decided by Kubernetes RBAC."
 )
+TAGS: Final = {
+    "Workloads": "How something runs: how many replicas, or between which limits they are scaled; started, stopped, and how it goes.",
+    "Artifacts": "What runs: containers, their resources, probes and environment. A draft may change, a registered one can't.",
+    "Deployments": "Under which stable address a workload is served, and how important it is.",
+    "Platform": "What this cluster offers.",
+}
 PREFIX: Final = "/api/v2"
 HEADERS: Final[dict[str, dict[str, Any]]] = {
     NAMESPACE: {
@@ -63,6 +70,9 @@ def document(app: FastAPI, bodies: Iterable[type[BaseModel]], version: str) -> d
                 operation.setdefault("parameters", []).extend({"$ref": f"#/components/parameters/{name}"} for name in HEADERS)
             _described(operation)
     components["parameters"] = HEADERS
+    add_links(found["paths"])
+    found["tags"] = [{"name": name, "description": text} for name, text in TAGS.items()]
+    found["servers"] = [{"url": "/", "description": "Where this document comes from."}]
     _strip(found["paths"])
     _strip(components)
     return found

@@ -60,8 +60,16 @@ def too_many(sentence: str, retry_after: float) -> Problem:
     return Problem(429, sentence, {"Retry-After": str(max(1, round(retry_after)))})
 
 
-def invalid(location: Location, sentence: str, kind: str = "value_error") -> Problem:
-    """422 about one place of the request."""
+STATE: Final = "state"
+RULE: Final = "value_error"
+
+
+def invalid(location: Location, sentence: str, kind: str = STATE) -> Problem:
+    """422 about one place of the request.
+
+    ``kind`` tells a client whose fault it is: pydantic's own words for what the OpenAPI document forbids, RULE for what fields may not say
+    together, STATE for a wish that was fine but for what is there now.
+    """
     return Problem(422, [{"loc": list(location), "msg": sentence, "type": kind}])
 
 

@@ -17,7 +17,7 @@ from roadstead.rest.bodies import body_of, described
 from roadstead.rest.callers import Caller
 from roadstead.rest.context import Api, TheApi, TheCaller, TheWriter
 from roadstead.rest.pages import page
-from roadstead.rest.problems import invalid
+from roadstead.rest.problems import RULE, invalid
 from roadstead.rest.records import EndpointRecord, WorkloadRecord
 from roadstead.rest.routing import Router, aged, answer, done
 from roadstead.rest.store import Draft
@@ -162,7 +162,7 @@ async def stats(
     end = (end_time or datetime.now(UTC)).astimezone(UTC)
     start = (start_time or end - timedelta(hours=1)).astimezone(UTC)
     if start >= end:
-        raise invalid(("query", "startTime"), "startTime must be before endTime")
+        raise invalid(("query", "startTime"), "startTime must be before endTime", RULE)
     period = {"start": start.isoformat(timespec="microseconds"), "end": end.isoformat(timespec="microseconds")}
     return answer({"period": period, "metrics": Metrics().model_dump(by_alias=True)})
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, Literal, Self
+from typing import Annotated, Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 from pydantic.alias_generators import to_camel
 
 from roadstead.api.artifact import ArtifactStatus
@@ -83,8 +83,19 @@ class ArtifactUpdate(Wire):
     spec: DraftSpec | None = Field(None, description="Replaces the containers of a draft.")
 
 
+ONE_ARTIFACT: Final[dict[str, JsonValue]] = {
+    "oneOf": [
+        {"required": ["artifact"], "properties": {"artifact": {"type": "object"}, "artifactId": {"type": "null"}}},
+        {"required": ["artifactId"], "properties": {"artifactId": {"type": "string"}, "artifact": {"type": "null"}}},
+    ]
+}
+"""In words of JSON Schema: one of the two, and the other absent or null."""
+
+
 class WorkloadCreate(Wire):
     """A workload to be made."""
+
+    model_config = ConfigDict(json_schema_extra=ONE_ARTIFACT)
 
     name: Name | None = Field(None, description="Absent: one is given.")
     artifact: InlineArtifact | None = Field(None, description="What to run, made as an artifact of its own; either this or artifactId.")
@@ -315,7 +326,10 @@ class Place(Wire):
 
     loc: list[str | int] = Field(description="Where: body, query, path or header, and the way to the field.")
     msg: str = Field(description="What is wrong there.")
-    type: str
+    type: str = Field(
+        description="state: it contradicts what is there now; value_error: fields can't be so together; else: this document forbids it.",
+        examples=["state"],
+    )
 
 
 class Invalid(Wire):
