@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from hack.cluster.control import ControlCluster
-from roadstead.controller.children import NOBODYS_VERSION
+from roadstead.controller.applier import NOBODYS_VERSION
 from roadstead.kube.client import ApiClient
 from roadstead.kube.config import load
 from roadstead.kube.errors import Conflict, Fenced, Invalid, NotFound

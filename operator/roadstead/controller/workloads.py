@@ -13,7 +13,7 @@ from roadstead.api.artifact import Artifact, ArtifactSpec
 from roadstead.api.base import Metadata
 from roadstead.api.platform import PlatformSpec, PodSettings
 from roadstead.api.workload import Workload
-from roadstead.controller.children import ChildWriter, Written
+from roadstead.controller.children import ChildWriter
 from roadstead.controller.drafts import Drafts
 from roadstead.controller.hearing import listen
 from roadstead.controller.kinds import Key, Kind
@@ -25,6 +25,7 @@ from roadstead.controller.platform import PlatformKeeper
 from roadstead.controller.retention import Kept, Retention
 from roadstead.controller.said import Announcer
 from roadstead.controller.usage import GpuUsage
+from roadstead.controller.written import Written
 from roadstead.desired import ChildKind, Desired, Inputs, build, stopped
 from roadstead.desired.artifact import inline_spec
 from roadstead.desired.autoscaler import scales_on_http

@@ -48,6 +48,10 @@ class Child:
     def name(self) -> str:
         return str(self.body["metadata"]["name"])
 
+    @property
+    def namespace(self) -> str:
+        return str(self.body["metadata"]["namespace"])
+
 
 def child(kind: ChildKind, body: Body, *, template: str | None = None, user_template: str | None = None) -> Child:
     """Seal a body: compute its digest and write the digests into its annotations."""
