@@ -55,7 +55,7 @@ class ArtifactReconciler:
         if uid == stored.uid and elapsed < PAUSE_SECONDS:
             return PAUSE_SECONDS - elapsed
         self._looked[key] = (stored.uid, time.monotonic())
-        users = [user.name for user in self._objects.referring_to(key)]
+        users = self._objects.referring_to(key)
         generation = artifact.metadata.generation or 0
         if artifact.spec.deleted:
             conditions = not_ready("Deleted", "The Artifact is deleted; set spec.deleted to false to restore it")
@@ -66,7 +66,7 @@ class ArtifactReconciler:
             "id": object_id("artifacts", key.namespace, key.name),
             "digest": content_digest(artifact.spec),
             **({"version": version} if version is not None else {}),
-            "usedBy": {"count": len(users), "names": users[:USERS_SHOWN]},
+            "usedBy": {"count": len(users), "names": [user.name for user in users[:USERS_SHOWN]]},
             "conditions": render(conditions, previous.get("conditions") or (), generation, datetime.now(UTC)),
         }
         if status == previous:

@@ -35,8 +35,8 @@ class Drafts:
 
     def look(self, draft: Key) -> None:
         """After any change around a draft: when its holder changed, those that wait for it look again."""
-        artifact = self._objects.artifact(draft)
-        if artifact is None or artifact.spec.status is not ArtifactStatus.DRAFT:
+        stored = self._objects.get(draft)
+        if stored is None or stored.lineage is not None:
             self._holders.pop(draft, None)  # registering is a change of its own, of which its Workloads hear anyway
             return
         users = self._objects.referring_to(draft)
@@ -52,14 +52,7 @@ class Drafts:
                 self._notify(user)
 
     def _holder(self, draft: Key) -> Key | None:
-        users = self._objects.referring_to(draft)
-        if len(users) < 2:
-            return users[0] if users else None
-        active = []
-        for user in users:
-            workload = self._objects.workload(user)
-            if workload is None or workload.spec.suspend or workload.spec.deleted:
-                continue
-            created = workload.metadata.creation_timestamp
-            active.append((not self._has_children(user), created.timestamp() if created else 0.0, workload.metadata.uid or "", user))
-        return min(active)[3] if active else None
+        """Mostly the first that is looked at: who holds a draft is older than those who wait for it."""
+        claims = self._objects.claims(draft)
+        running = next((claim for claim in claims if self._has_children(claim.workload)), None)
+        return (running or claims[0]).workload if claims else None

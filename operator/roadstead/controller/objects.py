@@ -7,16 +7,17 @@ Indexes are kept by reference, so that no event costs more for there being more 
 from __future__ import annotations
 
 import itertools
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
 from roadstead.api.artifact import Artifact
 from roadstead.api.deployment import Deployment
 from roadstead.api.workload import Workload
+from roadstead.controller.index import Index
 from roadstead.controller.kinds import Key, Kind
 from roadstead.names import VERSION_ANNOTATION
 
@@ -25,12 +26,21 @@ Lineage = tuple[str, str]
 """Namespace and collection: what versions are counted in."""
 
 
+class Claim(NamedTuple):
+    """A Workload that is neither stopped nor deleted, on the Artifact it refers to; the oldest sorts first."""
+
+    created: str
+    """In the API's form, which is always UTC and so sorts by time."""
+    uid: str
+    workload: Key
+
+
 @dataclass(frozen=True, slots=True)
 class Stored:
     """One object: ``raw`` is its JSON without managedFields and status, which is ours and isn't parsed to be checked: ``said`` is its JSON.
 
     ``refers`` are the artifact or workloads that it refers to, by name. ``declared`` differs when anything but the status does.
-    ``state`` is a Workload's, empty while it has none.
+    ``state`` is a Workload's, empty while it has none, and ``active`` when it was created, None if it is stopped or deleted.
     """
 
     uid: str
@@ -41,6 +51,7 @@ class Stored:
     lineage: Lineage | None = None
     version: int = 0
     state: str = ""
+    active: str | None = None
 
     def body(self) -> Body:
         """The object without managedFields and status."""
@@ -62,8 +73,9 @@ class Objects:
         self._notify = notify
         self._settle = settle
         self._stored: dict[Key, Stored] = {}
-        self._referring: defaultdict[Key, set[Key]] = defaultdict(set)
-        self._lineages: defaultdict[Lineage, set[Key]] = defaultdict(set)
+        self._referring: Index[Key, Key] = Index()
+        self._claims: Index[Key, Claim] = Index()
+        self._versions: Index[Lineage, tuple[int, Key]] = Index()
 
     def saw(self, kind: Kind, body: Body, *, deleted: bool = False) -> None:
         """Take in one watch event."""
@@ -89,6 +101,7 @@ class Objects:
             lineage=lineage_of(kind, body),
             version=version_of(metadata),
             state=_state(kind, body),
+            active=_active(kind, body),
         )
         self._stored[key] = stored
         self._reindex(key, old, stored)
@@ -119,9 +132,13 @@ class Objects:
         stored = self._stored.get(key)
         return None if stored is None else Artifact.model_validate_json(stored.raw)
 
-    def referring_to(self, key: Key) -> tuple[Key, ...]:
-        """The Workloads of an Artifact, or the Deployments of a Workload, in the order of their names."""
-        return tuple(sorted(self._referring.get(key, ())))
+    def referring_to(self, key: Key) -> Sequence[Key]:
+        """The Workloads of an Artifact, or the Deployments of a Workload, in the order of their names; see Index.of."""
+        return self._referring.of(key)
+
+    def claims(self, artifact: Key) -> Sequence[Claim]:
+        """The Workloads of an Artifact that are neither stopped nor deleted, the oldest first; see Index.of."""
+        return self._claims.of(artifact)
 
     def deployment(self, key: Key) -> Deployment | None:
         """A Deployment of ours, parsed; without its status."""
@@ -135,28 +152,18 @@ class Objects:
 
     def highest_version(self, lineage: Lineage) -> int:
         """The highest version given so far in a lineage, soft-deleted Artifacts included; 0 if none."""
-        return max((self._stored[key].version for key in self._lineages.get(lineage, ())), default=0)
+        versions = self._versions.of(lineage)
+        return versions[-1][0] if versions else 0
 
     def _reindex(self, key: Key, old: Stored | None, new: Stored | None) -> None:
-        if old is not None and old.lineage is not None:
-            self._lineages[old.lineage].discard(key)
-            if not self._lineages[old.lineage]:
-                del self._lineages[old.lineage]
-        if new is not None and new.lineage is not None:
-            self._lineages[new.lineage].add(key)
         if key.kind is Kind.WORKLOAD:
             if old is not None:
                 self.states[old.state] -= 1
             if new is not None:
                 self.states[new.state] += 1
-        before = set(targets(key, old)) if old is not None else set()
-        after = set(targets(key, new)) if new is not None else set()
-        for gone in before - after:
-            self._referring[gone].discard(key)
-            if not self._referring[gone]:
-                del self._referring[gone]
-        for come in after - before:
-            self._referring[come].add(key)
+        self._referring.replace(_references(key, old), _references(key, new))
+        self._claims.replace(_claimed(key, old), _claimed(key, new))
+        self._versions.replace(_numbered(key, old), _numbered(key, new))
 
     def _tell(self, key: Key, old: Stored | None, new: Stored | None) -> None:
         """The object itself, and what it refers or referred to, and what refers to it.
@@ -178,13 +185,27 @@ class Objects:
     def _dependents(self, key: Key) -> Iterable[Key]:
         if key.kind is Kind.PLATFORM:
             return itertools.chain(self.keys(Kind.WORKLOAD), self.keys(Kind.ARTIFACT))  # the latter by their retention
-        return self._referring.get(key, ())
+        return self._referring.of(key)
 
 
 def targets(key: Key, stored: Stored) -> tuple[Key, ...]:
     """What an object refers to: a Workload its Artifact, a Deployment its Workload and the one that still serves."""
     kind = Kind.ARTIFACT if key.kind is Kind.WORKLOAD else Kind.WORKLOAD
     return tuple(Key(kind, key.namespace, name) for name in stored.refers)
+
+
+def _references(key: Key, stored: Stored | None) -> list[tuple[Key, Key]]:
+    return [] if stored is None else [(target, key) for target in targets(key, stored)]
+
+
+def _claimed(key: Key, stored: Stored | None) -> list[tuple[Key, Claim]]:
+    if stored is None or stored.active is None:
+        return []
+    return [(target, Claim(stored.active, stored.uid, key)) for target in targets(key, stored)]
+
+
+def _numbered(key: Key, stored: Stored | None) -> list[tuple[Lineage, tuple[int, Key]]]:
+    return [] if stored is None or stored.lineage is None else [(stored.lineage, (stored.version, key))]
 
 
 def _refers(kind: Kind, body: Body) -> tuple[str, ...]:
@@ -218,6 +239,13 @@ def version_of(metadata: Body) -> int:
 
 def _state(kind: Kind, body: Body) -> str:
     return str((body.get("status") or {}).get("state") or "") if kind is Kind.WORKLOAD else ""
+
+
+def _active(kind: Kind, body: Body) -> str | None:
+    spec = body.get("spec") or {}
+    if kind is not Kind.WORKLOAD or spec.get("suspend") or spec.get("deleted"):
+        return None
+    return str(body["metadata"].get("creationTimestamp") or "")
 
 
 def _declared(metadata: Body) -> tuple[Any, ...]:

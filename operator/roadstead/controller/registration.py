@@ -6,6 +6,7 @@ import asyncio
 import logging
 from weakref import WeakValueDictionary
 
+from roadstead.controller.index import Index
 from roadstead.controller.kinds import Key, Kind
 from roadstead.controller.objects import Lineage, Objects, Stored, lineage_of, version_of
 from roadstead.kube.client import ApiClient
@@ -30,6 +31,8 @@ class Registrar:
         self._term, self._known_term = 1, 0
         self._catching_up = asyncio.Lock()
         self._given: dict[Key, tuple[str, Lineage, int]] = {}
+        self._numbers: Index[Lineage, tuple[int, Key]] = Index()
+        """Of those in ``_given``."""
 
     async def version(self, key: Key, stored: Stored) -> int | None:
         """The Artifact's version, given now if it has none yet; None for a draft."""
@@ -37,7 +40,7 @@ class Registrar:
         if lineage is None:
             return None
         if stored.version:
-            self._given.pop(key, None)
+            self.forget(key)
             return stored.version
         await self._catch_up()
         lock = self._locks.setdefault(lineage, asyncio.Lock())
@@ -45,11 +48,11 @@ class Registrar:
             given = self._given.get(key)
             if given is not None and given[0] == stored.uid:
                 return given[2]
-            pending = (number for _, of, number in self._given.values() if of == lineage)
-            number = 1 + max(self._objects.highest_version(lineage), *pending, 0)
+            numbers = self._numbers.of(lineage)
+            number = 1 + max(self._objects.highest_version(lineage), numbers[-1][0] if numbers else 0)
             metadata = {"uid": stored.uid, "annotations": {VERSION_ANNOTATION: str(number)}}
             await self._client.merge_patch(ARTIFACTS, key.namespace, key.name, {"metadata": metadata}, field_manager=BOOKKEEPING_MANAGER)
-            self._given[key] = (stored.uid, lineage, number)
+            self._note(key, stored.uid, lineage, number)
             log.info("Artifact %s/%s is registered as version %d of %s", key.namespace, key.name, number, lineage[1])
             return number
 
@@ -69,9 +72,16 @@ class Registrar:
                     key, uid = Key(Kind.ARTIFACT, metadata["namespace"], metadata["name"]), metadata["uid"]
                     lineage, version, cached = lineage_of(Kind.ARTIFACT, body), version_of(metadata), self._objects.get(key)
                     if lineage is not None and version and (cached is None or (cached.uid, cached.version) != (uid, version)):
-                        self._given[key] = (uid, lineage, version)
+                        self._note(key, uid, lineage, version)
             self._known_term = term
 
     def forget(self, key: Key) -> None:
-        """The Artifact is gone."""
-        self._given.pop(key, None)
+        """The Artifact is gone, or the cache shows what was given to it."""
+        given = self._given.pop(key, None)
+        if given is not None:
+            self._numbers.remove(given[1], (given[2], key))
+
+    def _note(self, key: Key, uid: str, lineage: Lineage, number: int) -> None:
+        self.forget(key)
+        self._given[key] = (uid, lineage, number)
+        self._numbers.add(lineage, (number, key))
