@@ -53,6 +53,8 @@ class Mirrors:
     ) -> None:
         self._notify = notify
         self._changed = changed
+        self.node_changes = 0
+        """Changes of nodes ever seen: what was found out by looking at all of them holds until this differs."""
         self._pods_of: defaultdict[Name, dict[str, PodView]] = defaultdict(dict)
         self._children = {
             kind: Reflector(
@@ -69,7 +71,7 @@ class Mirrors:
         }
         self._pods = Reflector(client, PODS, project=pod_view, notify=self._pod_changed, label_selector=CHILDREN_SELECTOR)
         self.overheard = Overheard(client, self._pods.items.get, self._spoken_of)
-        self._nodes: Reflector[NodeView] = Reflector(client, NODES, project=node_view, notify=lambda *_: None)
+        self._nodes: Reflector[NodeView] = Reflector(client, NODES, project=node_view, notify=self._node_changed)
 
     @property
     def reflectors(self) -> tuple[Reflector[Any], ...]:
@@ -131,6 +133,9 @@ class Mirrors:
 
     def _spoken_of(self, namespace: str, pod: PodView) -> None:
         self._notify(Key(Kind.WORKLOAD, namespace, pod.workload))
+
+    def _node_changed(self, *_: object) -> None:
+        self.node_changes += 1
 
     def _pod_changed(self, name: Name, old: PodView | None, new: PodView | None) -> None:
         pod = new or old

@@ -15,6 +15,7 @@ from roadstead.api.platform import PlatformSpec, PodSettings
 from roadstead.api.workload import Workload
 from roadstead.controller.children import ChildWriter
 from roadstead.controller.drafts import Drafts
+from roadstead.controller.gpu_offer import GpuOffer
 from roadstead.controller.hearing import listen
 from roadstead.controller.kinds import Key, Kind
 from roadstead.controller.memory import Memory
@@ -35,7 +36,6 @@ from roadstead.kube.client import ApiClient
 from roadstead.kube.errors import NotFound
 from roadstead.observed import Observed, Outcome, observe
 from roadstead.observed.conditions import timestamp
-from roadstead.observed.gpu import missing_gpu
 from roadstead.observed.hearing import Doubt
 from roadstead.observed.scaler import HpaView, ScaledObjectView, ScalerView, hpa_scaler, rested_template, scaled_object_scaler
 from roadstead.observed.views import ChildView
@@ -71,6 +71,7 @@ class WorkloadReconciler:
         self._drafts = drafts
         self._retention = retention
         self._gpus = gpus
+        self._offer = GpuOffer(mirrors)
         self._pace = pace
         self._children = ChildWriter(client, mirrors, pace)
         self._memories: dict[Key, Memory] = {}
@@ -280,11 +281,10 @@ class WorkloadReconciler:
         return desired.internal_url or previous.get("internalUrl")
 
     def _gpu_missing(self, name: tuple[str, str], desired: Desired) -> str | None:
-        """What no node offers; asked only while a pod has no node, since it looks at every node."""
+        """What no node offers; asked only while a pod has no node."""
         if not desired.gpus or all(pod.node for pod in self._mirrors.pods(name) if pod.alive):
             return None
-        nodes = self._mirrors.nodes()
-        said = (missing_gpu(wanted.terms, wanted.resource, wanted.count, nodes) for wanted in desired.gpus)
+        said = (self._offer.missing(wanted) for wanted in desired.gpus)
         return next((sentence for sentence in said if sentence is not None), None)
 
     def _scaler(self, name: tuple[str, str], workload: Workload, desired: Desired) -> ScalerView | None:
