@@ -61,9 +61,18 @@ def platform(**spec: Any) -> PlatformSpec:
     return PlatformSpec.model_validate(spec)
 
 
-def cpu_autoscaling(target: float = 50, low: int = 1, high: int = 3) -> Body:
-    policy = {"scalingMetric": "cpuAverageUtilization", "target": target, "minCount": low, "maxCount": high}
+def autoscaling(metric: str, target: float, low: int, high: int) -> Body:
+    """A Workload's ``runtime`` with one policy."""
+    policy = {"scalingMetric": metric, "target": target, "minCount": low, "maxCount": high}
     return {"autoscaling": {"enabled": True, "policies": [policy]}}
+
+
+def cpu_autoscaling(target: float = 50, low: int = 1, high: int = 3) -> Body:
+    return autoscaling("cpuAverageUtilization", target, low, high)
+
+
+def http_autoscaling(metric: str = "httpRequestsConcurrency", target: float = 10, low: int = 0, high: int = 4) -> Body:
+    return autoscaling(metric, target, low, high)
 
 
 def raw_pod(

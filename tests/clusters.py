@@ -55,6 +55,17 @@ def install_rbac(cluster: Cluster, *, kinds: bool = True) -> str:
     return f"system:serviceaccount:{NAMESPACE}:{account['metadata']['name']}"
 
 
+def operator_access(cluster: Cluster) -> Path:
+    """The way into the cluster with exactly the rights that the chart gives the operator."""
+    return cluster.client_kubeconfig(f"system:serviceaccount:{NAMESPACE}:roadstead-operator")
+
+
+def declare_platform(cluster: Cluster, **spec: Any) -> None:
+    """Put these settings in the chart's Platform's place."""
+    body = {"apiVersion": "roadstead.dev/v1alpha1", "kind": "Platform", "metadata": {"name": "default"}, "spec": spec}
+    cluster.kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", input=json.dumps(body))
+
+
 def wait_admission(cluster: Cluster) -> None:
     """Wait until the chart's admission policies can be asked.
 

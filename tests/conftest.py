@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from hack.cluster.control import ControlCluster, control_cluster
-from tests.clusters import NAMESPACE, add_fake_nodes, install_crds, install_rbac, wait_admission
+from tests.clusters import add_fake_nodes, install_crds, install_rbac, operator_access, wait_admission
 
 settings.register_profile("roadstead", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
 settings.load_profile("roadstead")
@@ -39,8 +39,7 @@ def cluster() -> Iterator[ControlCluster]:
 
 @pytest.fixture(scope="session")
 def operator_kubeconfig(cluster: ControlCluster) -> Path:
-    """The way into the cluster with exactly the rights that the chart gives the operator."""
-    return cluster.client_kubeconfig(f"system:serviceaccount:{NAMESPACE}:roadstead-operator")
+    return operator_access(cluster)
 
 
 @pytest.fixture

@@ -4,12 +4,25 @@ from __future__ import annotations
 
 import json
 import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from hack.cluster.api import Cluster
 from tests.clusters import audit_position, get, wait_for, writes
 
 Body = dict[str, Any]
+
+
+@contextmanager
+def new_namespace(cluster: Cluster) -> Iterator[str]:
+    """A namespace for the length of the ``with`` block. Its Workloads go first, so that nothing is made again while it goes."""
+    name = f"t{uuid.uuid4().hex[:8]}"
+    cluster.kubectl("create", "namespace", name)
+    yield name
+    cluster.kubectl("delete", "workloads.roadstead.dev", "--all", "-n", name, "--wait=false")
+    cluster.kubectl("delete", "namespace", name, "--wait=false")
 
 
 def here(namespace: str, body: Body) -> Body:

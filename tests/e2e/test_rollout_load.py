@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import urllib.request
-import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -14,9 +13,9 @@ import pytest
 from hack.cluster import images, preflight
 from hack.cluster.full import FullCluster, full_cluster
 from tests.build import raw_workload
-from tests.clusters import NAMESPACE, apply, get, install_crds, install_rbac, running_operator, wait_for
+from tests.clusters import apply, get, install_crds, install_rbac, operator_access, running_operator, wait_for
 from tests.support.load import KEPT, NEW, SLOW, SLOW_KEPT, load
-from tests.world import condition, here, patch, pod_uids, status
+from tests.world import condition, here, new_namespace, patch, pod_uids, status
 
 pytestmark = pytest.mark.timeout(300)
 DIES_AT_ONCE = """
@@ -44,18 +43,14 @@ def world() -> Iterator[World]:
         image = cluster.push_image(images.whoami_image(), "roadstead/whoami")
         install_crds(cluster)
         install_rbac(cluster)
-        kubeconfig = cluster.client_kubeconfig(f"system:serviceaccount:{NAMESPACE}:roadstead-operator")
-        with running_operator(cluster, kubeconfig):
+        with running_operator(cluster, operator_access(cluster)):
             yield World(cluster, image)
 
 
 @pytest.fixture
 def namespace(world: World) -> Iterator[str]:
-    name = f"t{uuid.uuid4().hex[:8]}"
-    world.cluster.kubectl("create", "namespace", name)
-    yield name
-    world.cluster.kubectl("delete", "workloads.roadstead.dev", "--all", "-n", name, "--wait=false")
-    world.cluster.kubectl("delete", "namespace", name, "--wait=false")
+    with new_namespace(world.cluster) as name:
+        yield name
 
 
 def test_no_request_is_cut(world: World, namespace: str) -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import time
-import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -15,11 +13,11 @@ from hack.cluster import images, preflight
 from hack.cluster.full import FullCluster, full_cluster
 from hack.cluster.keda import keda
 from hack.cluster.metrics_server import metrics_server
-from tests.build import cpu_autoscaling, raw_artifact, raw_workload
-from tests.clusters import NAMESPACE, apply, get, install_crds, install_rbac, running_operator, wait_for
+from tests.build import cpu_autoscaling, http_autoscaling, raw_artifact, raw_workload
+from tests.clusters import apply, declare_platform, get, install_crds, install_rbac, operator_access, running_operator, wait_for
 from tests.support.sampler import sampling
 from tests.support.scaler import Scaler, external_scaler
-from tests.world import condition, here, status, told
+from tests.world import condition, here, new_namespace, status, told
 
 pytestmark = pytest.mark.timeout(300)
 BURN = ["/usr/bin/python3", "-c", "while True: pass"]
@@ -48,25 +46,15 @@ def world() -> Iterator[World]:
         references = [cluster.push_image(image, f"roadstead/{name}") for name in ("whoami", "whoami-next")]
         install_crds(cluster)
         install_rbac(cluster)
-        settings = {
-            "apiVersion": "roadstead.dev/v1alpha1",
-            "kind": "Platform",
-            "metadata": {"name": "default"},
-            "spec": {"gateway": {"scalerAddress": scaler.address}},
-        }
-        cluster.kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", input=json.dumps(settings))
-        kubeconfig = cluster.client_kubeconfig(f"system:serviceaccount:{NAMESPACE}:roadstead-operator")
-        with metrics_server(cluster), keda(cluster), running_operator(cluster, kubeconfig):
+        declare_platform(cluster, gateway={"scalerAddress": scaler.address})
+        with metrics_server(cluster), keda(cluster), running_operator(cluster, operator_access(cluster)):
             yield World(cluster, scaler, *references)
 
 
 @pytest.fixture
 def namespace(world: World) -> Iterator[str]:
-    name = f"t{uuid.uuid4().hex[:8]}"
-    world.cluster.kubectl("create", "namespace", name)
-    yield name
-    world.cluster.kubectl("delete", "workloads.roadstead.dev", "--all", "-n", name, "--wait=false")
-    world.cluster.kubectl("delete", "namespace", name, "--wait=false")
+    with new_namespace(world.cluster) as name:
+        yield name
 
 
 def container(image: str, cpu: float = 0.05, **more: Any) -> Body:
@@ -110,8 +98,7 @@ def test_pods_that_burn_cpu_get_company(world: World, namespace: str) -> None:
 
 def test_no_switch_blips(world: World, namespace: str) -> None:
     """fixed → HPA → ScaledObject → fixed → stop → start → another image, with two replicas asked for by each: never one less."""
-    policy = {"scalingMetric": "httpRequestsInFlight", "target": 10, "minCount": 2, "maxCount": 4}
-    fixed, http = {"replicaCount": 2}, {"autoscaling": {"enabled": True, "policies": [policy]}}
+    fixed, http = {"replicaCount": 2}, http_autoscaling("httpRequestsInFlight", low=2)
     apply(world.cluster, here(namespace, raw_artifact(containers=[answering(world.image)])))
     apply(world.cluster, here(namespace, raw_workload(runtime=fixed)))
     wait_for(lambda: world.ready_pods(namespace) == 2, "two ready pods", 60)

@@ -5,10 +5,8 @@ The cluster is this module's own, since in all others there is no KEDA.
 
 from __future__ import annotations
 
-import json
 import random
 import time
-import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -20,22 +18,23 @@ from hack.cluster.console import ClusterError
 from hack.cluster.control import ControlCluster, control_cluster
 from hack.cluster.keda import Keda, keda
 from hack.cluster.keda import install_crds as install_keda_crds
-from tests.build import cpu_autoscaling, raw_artifact, raw_workload
+from tests.build import cpu_autoscaling, http_autoscaling, raw_artifact, raw_container, raw_workload
 from tests.clusters import (
-    NAMESPACE,
     add_fake_nodes,
     apply,
     audit_position,
+    declare_platform,
     get,
     install_crds,
     install_rbac,
+    operator_access,
     running_operator,
     wait_for,
     writes,
 )
 from tests.support.sampler import sampling
 from tests.support.scaler import Scaler, external_scaler
-from tests.world import condition, here, patch, quiet, status
+from tests.world import condition, here, new_namespace, patch, quiet, status
 
 pytestmark = pytest.mark.timeout(180)
 COOLDOWN_SECONDS = 3
@@ -69,18 +68,9 @@ def world() -> Iterator[World]:
         install_crds(cluster)
         install_rbac(cluster)
         add_fake_nodes(cluster, 2)
-        settings = {
-            "apiVersion": "roadstead.dev/v1alpha1",
-            "kind": "Platform",
-            "metadata": {"name": "default"},
-            "spec": {
-                "scaling": {"cooldownSeconds": COOLDOWN_SECONDS, "pollingIntervalSeconds": 1, "scaleDownStabilizationSeconds": 0},
-                "gateway": {"scalerAddress": scaler.address},
-            },
-        }
-        cluster.kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", input=json.dumps(settings))
-        kubeconfig = cluster.client_kubeconfig(f"system:serviceaccount:{NAMESPACE}:roadstead-operator")
-        with running_operator(cluster, kubeconfig):
+        scaling = {"cooldownSeconds": COOLDOWN_SECONDS, "pollingIntervalSeconds": 1, "scaleDownStabilizationSeconds": 0}
+        declare_platform(cluster, scaling=scaling, gateway={"scalerAddress": scaler.address})
+        with running_operator(cluster, operator_access(cluster)):
             yield World(cluster, scaler)
 
 
@@ -95,21 +85,17 @@ def running_keda(world: World) -> Iterator[Keda]:
 
 @pytest.fixture
 def namespace(world: World) -> Iterator[str]:
-    name = f"t{uuid.uuid4().hex[:8]}"
-    world.cluster.kubectl("create", "namespace", name)
-    yield name
-    world.cluster.kubectl("delete", "workloads.roadstead.dev", "--all", "-n", name, "--wait=false")
-    world.cluster.kubectl("delete", "namespace", name, "--wait=false")
-
-
-def on_http(metric: str = "httpRequestsConcurrency", target: float = 10, low: int = 0, high: int = 4) -> Body:
-    policy = {"scalingMetric": metric, "target": target, "minCount": low, "maxCount": high}
-    return {"autoscaling": {"enabled": True, "policies": [policy]}}
+    with new_namespace(world.cluster) as name:
+        yield name
 
 
 def test_keda_absent_then_appearing(world: World, namespace: str, request: pytest.FixtureRequest) -> None:
     """Without KEDA the pods run and the status says what to install; when it comes, no operator is restarted."""
-    apply(world.cluster, here(namespace, raw_artifact()), here(namespace, raw_workload(runtime=on_http("httpRequestsInFlight", low=2))))
+    apply(
+        world.cluster,
+        here(namespace, raw_artifact()),
+        here(namespace, raw_workload(runtime=http_autoscaling("httpRequestsInFlight", low=2))),
+    )
     wait_for(lambda: world.ready_pods(namespace) == 2, "two ready pods")
     said = condition(status(world.cluster, namespace), "AutoscalerReady")
     assert (said["status"], said["reason"]) == ("False", "KedaMissing")
@@ -125,7 +111,7 @@ def test_keda_absent_then_appearing(world: World, namespace: str, request: pytes
 @pytest.mark.usefixtures("running_keda")
 class TestWithKeda:
     def test_the_webhooks_are_there(self, world: World, namespace: str) -> None:
-        apply(world.cluster, here(namespace, raw_artifact()), here(namespace, raw_workload(runtime=on_http())))
+        apply(world.cluster, here(namespace, raw_artifact()), here(namespace, raw_workload(runtime=http_autoscaling())))
         made = wait_for(lambda: world.scaled_object(namespace), "the ScaledObject")
         second = {**made, "metadata": {"name": "second", "namespace": namespace}}
         with pytest.raises(ClusterError, match="is already managed by"):
@@ -133,7 +119,7 @@ class TestWithKeda:
 
     def test_proven_then_to_zero_then_woken(self, world: World, namespace: str) -> None:
         """A new version runs once; one cooldown later it may go; a push brings it back, demand brings more, and then it goes again."""
-        apply(world.cluster, here(namespace, raw_artifact()), here(namespace, raw_workload(runtime=on_http())))
+        apply(world.cluster, here(namespace, raw_artifact()), here(namespace, raw_workload(runtime=http_autoscaling())))
         made = wait_for(lambda: world.scaled_object(namespace), "the ScaledObject")
         assert made["spec"]["minReplicaCount"] == 1
         wait_for(lambda: status(world.cluster, namespace).get("proven"), "the proof")
@@ -187,14 +173,14 @@ class TestWithKeda:
         }
 
         # Another version has to show that it runs, although nobody asks for it.
-        apply(world.cluster, here(namespace, raw_artifact(containers=[container("2")])))
+        apply(world.cluster, here(namespace, raw_artifact(containers=[raw_container(imageUri="registry.test/whoami:2")])))
         world.wait_replicas(namespace, 1)
         wait_for(lambda: world.ready_pods(namespace) == 1, "the new version's pod")
         world.wait_replicas(namespace, 0)
 
     def test_nothing_is_written_at_rest(self, world: World, namespace: str) -> None:
         """KEDA updates what we applied (finalizer, empty structures): that is no drift."""
-        runtime = on_http("httpRequestsInFlight", low=2)
+        runtime = http_autoscaling("httpRequestsInFlight", low=2)
         runtime["autoscaling"]["policies"].append({"scalingMetric": "cpuAverageUtilization", "target": 50, "minCount": 2, "maxCount": 4})
         apply(world.cluster, here(namespace, raw_artifact()), here(namespace, raw_workload(runtime=runtime)))
         wait_for(lambda: world.ready_pods(namespace) == 2, "two ready pods")
@@ -208,7 +194,7 @@ class TestWithKeda:
     def test_a_scaler_that_cannot_be_asked_takes_nothing_away(self, world: World, namespace: str) -> None:
         """The status says so, and the pods stay, for more than a cooldown."""
         world.scaler.demand(namespace, "chat", 15)
-        apply(world.cluster, here(namespace, raw_artifact()), here(namespace, raw_workload(runtime=on_http())))
+        apply(world.cluster, here(namespace, raw_artifact()), here(namespace, raw_workload(runtime=http_autoscaling())))
         wait_for(lambda: (world.scaled_object(namespace) or {"spec": {}})["spec"].get("minReplicaCount") == 0, "the minimum to fall")
         world.wait_replicas(namespace, 2, 60)
         world.scaler.down(True)
@@ -225,7 +211,7 @@ class TestWithKeda:
     def test_stop_and_start(self, world: World, namespace: str) -> None:
         """Stopping wins over demand, also while something is wrong (no artifact), and starting needs none."""
         world.scaler.demand(namespace, "chat", 15)
-        apply(world.cluster, here(namespace, raw_artifact()), here(namespace, raw_workload(runtime=on_http(low=1))))
+        apply(world.cluster, here(namespace, raw_artifact()), here(namespace, raw_workload(runtime=http_autoscaling(low=1))))
         world.wait_replicas(namespace, 2, 60)
         with sampling(world.cluster, namespace) as sampler:
             world.cluster.kubectl("delete", "rsa", "model", "-n", namespace)
@@ -249,7 +235,7 @@ class TestWithKeda:
     def test_switching_never_blips(self, world: World, namespace: str) -> None:
         """fixed → HPA → ScaledObject → fixed → stop → start …: never below what both sides ask for, and one owner at most."""
         world.scaler.demand(namespace, "chat", 25)  # three replicas
-        fixed, cpu, http = {"replicaCount": 3}, cpu_autoscaling(low=2, high=5), on_http("httpRequestsInFlight", low=2)
+        fixed, cpu, http = {"replicaCount": 3}, cpu_autoscaling(low=2, high=5), http_autoscaling("httpRequestsInFlight", low=2)
         apply(world.cluster, here(namespace, raw_artifact()), here(namespace, raw_workload(runtime=fixed)))
         wait_for(lambda: world.ready_pods(namespace) == 3, "three ready pods")
         with sampling(world.cluster, namespace) as sampler:
@@ -285,7 +271,7 @@ class TestWithKeda:
 
     def test_without_a_running_keda(self, world: World, namespace: str, running_keda: Keda) -> None:
         """KEDA's kinds are there, KEDA isn't: nothing takes over from a ScaledObject that can't go, but stopping works at once."""
-        runtime = on_http("httpRequestsInFlight", low=2)
+        runtime = http_autoscaling("httpRequestsInFlight", low=2)
         apply(world.cluster, here(namespace, raw_artifact()), here(namespace, raw_workload(runtime=runtime)))
         wait_for(lambda: world.ready_pods(namespace) == 2, "two ready pods")
         wait_for(lambda: get(world.cluster, "hpa", "keda-hpa-chat", namespace), "KEDA's HPA")
@@ -310,7 +296,7 @@ def test_kedas_kinds_vanish_and_return(world: World, namespace: str, running_ked
     """The last test of this module. Nothing falls below its minimum, what was at zero runs, and no operator is restarted."""
     low = 2
     world.scaler.demand(namespace, "chat", 25)
-    http = {"chat": on_http("httpRequestsInFlight", low=low), "asleep": on_http()}
+    http = {"chat": http_autoscaling("httpRequestsInFlight", low=low), "asleep": http_autoscaling()}
     apply(world.cluster, here(namespace, raw_artifact(status="registered")))
     apply(world.cluster, *(here(namespace, raw_workload(name, runtime=runtime)) for name, runtime in http.items()))
     said = lambda name: condition(status(world.cluster, namespace, name), "AutoscalerReady")  # noqa: E731
@@ -350,7 +336,3 @@ def _reading(world: World, namespace: str) -> str | None:
     """The value that KEDA's HPA has read last."""
     seen = (get(world.cluster, "hpa", "keda-hpa-chat", namespace) or {}).get("status") or {}
     return next((str(metric["external"]["current"]["averageValue"]) for metric in seen.get("currentMetrics") or ()), None)
-
-
-def container(version: str) -> Body:
-    return {"imageUri": f"registry.test/whoami:{version}", "resourceRequest": {"cpu": 0.1, "memory": "64Mi"}}

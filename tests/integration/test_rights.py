@@ -17,7 +17,7 @@ import pytest
 
 from hack.cluster import keda
 from hack.cluster.control import ControlCluster, control_cluster
-from tests.build import API_VERSION, cpu_autoscaling, raw_artifact, raw_container, raw_workload
+from tests.build import API_VERSION, cpu_autoscaling, http_autoscaling, raw_artifact, raw_container, raw_workload
 from tests.clusters import (
     NAMESPACE,
     add_fake_nodes,
@@ -121,8 +121,8 @@ def life(cluster: ControlCluster, namespace: str) -> Iterator[str]:
     apply(cluster, here(namespace, raw_artifact(status="registered")))
     apply(cluster, here(namespace, raw_workload(runtime=cpu_autoscaling())), here(namespace, endpoint()))
     apply(cluster, here(namespace, raw_workload("taken", runtime=cpu_autoscaling())), here(namespace, endpoint("taken")))
-    apply(cluster, *(here(namespace, raw_workload(name, runtime=on_http())) for name in ("taken-pods", "taken-http")))
-    apply(cluster, here(namespace, raw_workload("web", runtime=on_http())), here(namespace, raw_workload("inline", inline=inline)))
+    apply(cluster, *(here(namespace, raw_workload(name, runtime=http_autoscaling())) for name in ("taken-pods", "taken-http")))
+    apply(cluster, here(namespace, raw_workload("web", runtime=http_autoscaling())), here(namespace, raw_workload("inline", inline=inline)))
     apply(cluster, here(namespace, raw_artifact("old", status="registered")))
     yield "made"
     unready(cluster, namespace, "inline")
@@ -165,11 +165,6 @@ def strangers() -> Iterator[Body]:
 def endpoint(workload: str = "chat") -> Body:
     spec = {"workloadRef": {"name": workload}, "importance": "high"}
     return {"apiVersion": API_VERSION, "kind": "Deployment", "metadata": {"name": f"front-{workload}"}, "spec": spec}
-
-
-def on_http() -> Body:
-    policy = {"scalingMetric": "httpRequestsConcurrency", "target": 10, "minCount": 0, "maxCount": 4}
-    return {"autoscaling": {"enabled": True, "policies": [policy]}}
 
 
 def grant(cluster: ControlCluster, without: Right | None = None) -> None:

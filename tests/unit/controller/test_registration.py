@@ -3,30 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-
-import pytest
 
 from roadstead.controller.kinds import Key, Kind
 from roadstead.controller.objects import Objects, Stored
 from roadstead.controller.registration import Registrar
 from roadstead.kube.client import ApiClient
-from roadstead.kube.config import ClusterConfig
 from roadstead.kube.resource import Body
 from tests.build import raw_artifact
 from tests.unit.kube.fake import ScriptedApi, Step, answer
-
-
-@pytest.fixture
-async def api() -> AsyncIterator[ScriptedApi]:
-    async with ScriptedApi() as running:
-        yield running
-
-
-@pytest.fixture
-async def client(api: ScriptedApi) -> AsyncIterator[ApiClient]:
-    async with ApiClient(ClusterConfig(api.url), user_agent="test") as entered:
-        yield entered
 
 
 def listed(*items: Body) -> Step:

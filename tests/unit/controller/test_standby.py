@@ -15,20 +15,19 @@ from tests.unit.kube.fake import ScriptedApi, answer
 SERVICE = ChildView("uid", "owner", "digest", "hash", ())
 
 
-async def test_a_standby_keeps_nothing_of_what_is_gone() -> None:
-    async with ScriptedApi() as api, ApiClient(ClusterConfig(api.url), user_agent="test") as client:
-        controller = Controller(client, Recorder(client, controller="test", instance="test"))
-        for number in range(100):
-            controller.objects.saw(Kind.WORKLOAD, raw_workload(f"chat-{number}"))
-            controller._workloads.child_changed(Key(Kind.WORKLOAD, "team", f"chat-{number}"), ChildKind.SERVICE, SERVICE, None)
-        for number in range(1, 100):
-            controller.objects.saw(Kind.WORKLOAD, raw_workload(f"chat-{number}"), deleted=True)
-        kept = raw_workload("chat-0")
-        empty = {"metadata": {"resourceVersion": "9"}, "items": []}
-        api.will(answer(empty), answer({**empty, "items": [kept]}), answer(empty), answer(empty))
-        await controller.sweep()
-        assert controller._workloads._doubted == {Key(Kind.WORKLOAD, "team", "chat-0")}
-        assert controller.queue.take(lambda _: True) == [Key(Kind.WORKLOAD, "team", "chat-0")]
+async def test_a_standby_keeps_nothing_of_what_is_gone(api: ScriptedApi, client: ApiClient) -> None:
+    controller = Controller(client, Recorder(client, controller="test", instance="test"))
+    for number in range(100):
+        controller.objects.saw(Kind.WORKLOAD, raw_workload(f"chat-{number}"))
+        controller._workloads.child_changed(Key(Kind.WORKLOAD, "team", f"chat-{number}"), ChildKind.SERVICE, SERVICE, None)
+    for number in range(1, 100):
+        controller.objects.saw(Kind.WORKLOAD, raw_workload(f"chat-{number}"), deleted=True)
+    kept = raw_workload("chat-0")
+    empty = {"metadata": {"resourceVersion": "9"}, "items": []}
+    api.will(answer(empty), answer({**empty, "items": [kept]}), answer(empty), answer(empty))
+    await controller.sweep()
+    assert controller._workloads._doubted == {Key(Kind.WORKLOAD, "team", "chat-0")}
+    assert controller.queue.take(lambda _: True) == [Key(Kind.WORKLOAD, "team", "chat-0")]
 
 
 async def test_nothing_is_kept_of_a_draft_that_is_gone() -> None:
