@@ -13,7 +13,7 @@ import yaml
 
 from hack.cluster.control import ControlCluster
 from tests.clusters import running_operator
-from tests.support.rest import Served, account, install_api_rights, running_api
+from tests.support.rest import Served, account, client_of, install_api_rights, running_api
 
 
 @pytest.fixture(scope="module")
@@ -46,5 +46,5 @@ def api(cluster: ControlCluster, api_kubeconfig: Path) -> Iterator[Served]:
 @pytest.fixture
 def client(cluster: ControlCluster, api: Served, namespace: str) -> Iterator[httpx.Client]:
     token = account(cluster, namespace, "editor", "roadstead-edit")
-    with httpx.Client(base_url=f"{api.url}/api/v2", headers={"Authorization": f"Bearer {token}"}, timeout=30) as http:
+    with client_of(api, token) as http:
         yield http

@@ -68,6 +68,11 @@ def running_api(cluster: Cluster, kubeconfig: Path, *, ready: bool = True, **env
                 raise AssertionError("the API did not stop within 40 s of SIGTERM") from None
 
 
+def client_of(served: Served, token: str, **headers: str) -> httpx.Client:
+    """A client that bears the token."""
+    return httpx.Client(base_url=f"{served.url}/api/v2", headers={"Authorization": f"Bearer {token}", **headers}, timeout=60)
+
+
 def answers(url: str) -> bool:
     """Whether a GET is answered by 200."""
     try:

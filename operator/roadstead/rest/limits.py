@@ -20,16 +20,24 @@ class Buckets:
         self._clock = clock
         self._levels: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
-    def take(self, caller: str) -> float:
-        """0 if the request may pass, else the seconds until the next one may."""
+    def wait(self, caller: str) -> float:
+        """0 if a request may pass, else the seconds until the next one may."""
         if not self._rate:
             return 0.0
+        level = self._level(caller)
+        return 0.0 if level >= 1 else (1 - level) / self._rate
+
+    def take(self, caller: str) -> float:
+        """As ``wait``, and lets it pass."""
+        wait = self.wait(caller)
+        if self._rate and not wait:
+            self._levels[caller] = (self._level(caller) - 1, self._clock())
+            self._levels.move_to_end(caller)
+            if len(self._levels) > MOST:
+                self._levels.popitem(last=False)
+        return wait
+
+    def _level(self, caller: str) -> float:
         now = self._clock()
         level, then = self._levels.get(caller, (self._burst, now))
-        level = min(self._burst, level + (now - then) * self._rate)
-        wait = 0.0 if level >= 1 else (1 - level) / self._rate
-        self._levels[caller] = (level if wait else level - 1, now)
-        self._levels.move_to_end(caller)
-        if len(self._levels) > MOST:
-            self._levels.popitem(last=False)
-        return wait
+        return min(self._burst, level + (now - then) * self._rate)

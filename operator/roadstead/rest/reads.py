@@ -57,14 +57,17 @@ class Reads:
             raise unasked(mirror, error) from error
 
     async def _ask(self, caller: Caller, mirror: Mirror[R], label: str, value: str) -> tuple[R, ...]:
-        wait = self._misses.take(caller.username)
+        wait = self._misses.wait(caller.username)
         if wait:
             raise too_many(f"too many ids that lead nowhere; check where they come from (last: {mirror.what} {value})", wait)
         self._missed(mirror.resource.plural)
         try:
-            return await mirror.ask(label, value)
+            found = await mirror.ask(label, value)
         except ApiError as error:
             raise unasked(mirror, error) from error
+        if not found:
+            self._misses.take(caller.username)  # what another replica has just made is no guess
+        return found
 
     async def all(self, caller: Caller, mirror: Mirror[R]) -> list[R]:
         """All that the caller may list and that isn't deleted, in no particular order."""

@@ -156,7 +156,7 @@ def assembled(settings: ApiSettings, own: ApiClient, lent: ApiClient, metrics: M
         callers=callers,
         rights=rights,
         reads=Reads(rights, metrics.missed),
-        store=Store(lent, own, callers),
+        store=Store(lent, own, callers, rights),
         operators=Operators(own, settings.namespace),
         keda=Keda(own),
         proxies=Proxies.of(settings.trusted_proxies),

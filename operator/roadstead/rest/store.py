@@ -18,10 +18,12 @@ from roadstead.rest.callers import Caller, Callers
 from roadstead.rest.gitops import keeper, refusal
 from roadstead.rest.idempotency import Once
 from roadstead.rest.namespaces import HEADER as NAMESPACE_HEADER
-from roadstead.rest.problems import Location, Path, invalid, not_found, of_api, unavailable
+from roadstead.rest.problems import Location, Path, Problem, invalid, not_found, of_api, unavailable
 from roadstead.rest.records import Record
+from roadstead.rest.rights import Rights
 
 R = TypeVar("R", bound=Record)
+WORDS: Final = {"patch": "change", "delete": "delete"}
 TRIES: Final = 6
 """How often a change is begun anew because somebody else was quicker."""
 
@@ -41,10 +43,11 @@ class Draft:
 class Store:
     """``callers`` is a client without credentials of its own, ``own`` this process's."""
 
-    def __init__(self, callers: ApiClient, own: ApiClient, tokens: Callers) -> None:
+    def __init__(self, callers: ApiClient, own: ApiClient, tokens: Callers, rights: Rights) -> None:
         self._callers = callers
         self._own = own
         self._tokens = tokens
+        self._rights = rights
 
     async def create(self, caller: Caller, mirror: Mirror[R], draft: Draft, place: Callable[[Path], Location]) -> R:
         """Make it. Raises Problem, and Conflict where the name is taken."""
@@ -116,6 +119,8 @@ class Store:
     ) -> R:
         """Change fields of its spec. ``decide`` takes the object as it is and returns the fields to set, None for those to remove; it may
         raise Problem. Begins anew where somebody else was quicker. Writes nothing where nothing would differ."""
+        # Asked beforehand, since what changes nothing is never put to the API server: it would be allowed to everybody.
+        await self.permit(caller, "patch", mirror, record)
         client = self._callers.acting(caller.token)
         for attempt in range(TRIES):
             body = await self._read(caller, mirror, record)
@@ -142,8 +147,16 @@ class Store:
                 raise self._problem(caller, error, place) from error
         raise AssertionError("unreachable")
 
+    async def permit(self, caller: Caller, verb: str, mirror: Mirror[R], record: R) -> None:
+        """Raises 403 unless the caller has the verb on the object."""
+        if not await self._rights.may(caller, verb, mirror.resource, record.namespace, record.name):
+            what = f"{mirror.what}s in namespace {record.namespace}"
+            sentence = f"{caller.username} may not {WORDS[verb]} {what}; an administrator of the namespace can grant the right"
+            raise Problem(403, sentence)
+
     async def remove(self, caller: Caller, mirror: Mirror[R], record: R) -> None:
         """Delete that very object for good."""
+        await self.permit(caller, "delete", mirror, record)
         try:
             await self._callers.acting(caller.token).delete(mirror.resource, record.namespace, record.name, uid=record.uid)
         except ApiError as error:

@@ -10,7 +10,6 @@ from roadstead.api.artifact import ArtifactStatus
 from roadstead.api.identity import object_id
 from roadstead.kube.errors import Conflict
 from roadstead.names import COLLECTION_LABEL, REQUEST_ANNOTATION
-from roadstead.resources import ARTIFACTS
 from roadstead.rest import idempotency, namespaces
 from roadstead.rest.bodies import body_of, described
 from roadstead.rest.callers import Caller
@@ -130,8 +129,7 @@ async def delete(request: Request, api: TheApi, caller: TheWriter, id: ThisId) -
     """Not while a workload uses it. It can be restored for a while (`roadstead restore`)."""
     record = await api.reads.one(caller, api.cache.artifacts, id)
     done(request, "Artifact", record)
-    if not await api.rights.may(caller, "delete", ARTIFACTS, record.namespace, record.name):
-        raise Problem(403, f"{caller.username} may not delete artifacts in namespace {record.namespace}")
+    await api.store.permit(caller, "delete", api.cache.artifacts, record)
     users = [user for user in api.cache.workloads.within([record.namespace]) if user.artifact == record.name and not user.deleted]
     if users:
         named = ", ".join(f"{user.title} ({user.id})" for user in users[:NAMED])

@@ -17,7 +17,7 @@ from roadstead.rest.bodies import body_of, described
 from roadstead.rest.callers import Caller
 from roadstead.rest.context import Api, TheApi, TheCaller, TheWriter
 from roadstead.rest.pages import page
-from roadstead.rest.problems import Problem, invalid
+from roadstead.rest.problems import invalid
 from roadstead.rest.records import ArtifactRecord, WorkloadRecord
 from roadstead.rest.routing import Router, aged, answer, done
 from roadstead.rest.store import Draft
@@ -124,8 +124,7 @@ async def delete(request: Request, api: TheApi, caller: TheWriter, id: ThisId) -
     """Whether it runs or not. It can be restored for a while (`roadstead restore`)."""
     record = await api.reads.one(caller, api.cache.workloads, id)
     done(request, "Workload", record)
-    if not await api.rights.may(caller, "delete", api.cache.workloads.resource, record.namespace, record.name):
-        raise Problem(403, f"{caller.username} may not delete workloads in namespace {record.namespace}")
+    await api.store.permit(caller, "delete", api.cache.workloads, record)
     await api.store.change(caller, api.cache.workloads, record, lambda _: {"deleted": True}, workloads.place)
     return Response(status_code=204)
 
