@@ -1,7 +1,7 @@
 """Answers of the API server that are kept for seconds: who a token belongs to, and what its owner may do.
 
 One question is asked once, however many wait for its answer. A positive answer serves for ``kept`` seconds, a negative one for a moment
-only, so that a new right works at once. While the API server can't be asked, a positive one stays in force for ``stale`` seconds more.
+only, so that a new right works at once. While the API server can't be asked, either stays in force for ``stale`` seconds more.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass
+from math import inf
 from typing import Final, Generic, TypeVar
 
 from roadstead.kube.errors import ApiError
@@ -49,15 +50,15 @@ class Verdicts(Generic[K, V]):
     async def get(self, key: K, ask: Callable[[], Awaitable[V]]) -> V:
         """The answer, kept or asked for. Raises ApiError where nothing is kept and the API server doesn't answer in a useful way."""
         kept = self._answers.get(key)
-        now = time.monotonic()
-        if kept is not None and now - kept.asked_at < (self._keeping.kept_seconds if kept.positive else self._keeping.refused_seconds):
+        age = inf if kept is None else time.monotonic() - kept.asked_at
+        fresh = self._keeping.kept_seconds if kept is not None and kept.positive else self._keeping.refused_seconds
+        if kept is not None and age < fresh:
             self._answers.move_to_end(key)
             return kept.value
         try:
             return await self._ask(key, ask)
         except ApiError as error:
-            stale = self._keeping.kept_seconds + self._keeping.stale_seconds()
-            if error.transient and kept is not None and kept.positive and now - kept.asked_at < stale:
+            if error.transient and kept is not None and age < fresh + self._keeping.stale_seconds():
                 return kept.value
             if not error.transient:
                 raise RuntimeError(f"A review was refused; may this process create it? {error}") from error
