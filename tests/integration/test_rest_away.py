@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,9 +14,11 @@ import pytest
 from aiohttp import web
 
 from hack.cluster.control import ControlCluster
-from tests.clusters import wait_for
+from roadstead.api.identity import object_id
+from roadstead.rest import idempotency
+from tests.clusters import apply, wait_for
 from tests.support.proxy import Fault, Proxy, proxied, refusing
-from tests.support.rest import Served, account, answers, client_of, groups, running_api, token, wanted
+from tests.support.rest import Served, account, answers, client_of, groups, running_api, stored, token, wanted
 
 WORKLOADS, ARTIFACTS = "/console/workloads/", "/registry/artifacts/"
 
@@ -125,3 +129,47 @@ def test_without_an_operator_states_are_unknown(far: httpx.Client) -> None:
     id = far.post(WORKLOADS, json=wanted()).json()["id"]
     wait_for(lambda: far.get(f"{WORKLOADS}{id}").json()["status"] == "unknown", "the state to be unknown", 90)
     assert {entry["status"] for entry in far.get(WORKLOADS).json()["data"]} == {"unknown"}
+
+
+def _really_creates(request: web.Request) -> bool:
+    return request.method == "POST" and "/workloads" in request.path and "dryRun" not in request.query
+
+
+def test_after_no_answer_the_artifact_is_taken_back(cluster: ControlCluster, apart: Apart, far: httpx.Client, namespace: str) -> None:
+    fault = Fault(_really_creates, refusing(503))
+    apart.proxy.faults.append(fault)
+    try:
+        assert far.post(WORKLOADS, json=wanted()).status_code == 503
+    finally:
+        apart.proxy.faults.remove(fault)
+    assert stored(cluster, "artifacts", namespace) == []
+
+
+def test_after_a_lost_answer_both_are_kept_and_a_retry_finds_them(
+    cluster: ControlCluster, apart: Apart, far: httpx.Client, namespace: str
+) -> None:
+    """The Workload is there, only its answer isn't: the Artifact that it runs must stay."""
+    payload = json.dumps(wanted()).encode()
+    once = idempotency.once("k", f"system:serviceaccount:{namespace}:editor", payload)
+    assert once is not None
+    name = once.name("workload")
+
+    def create() -> None:
+        spec = {"artifactRef": {"name": once.name("artifact")}}
+        metadata = {"name": name, "namespace": namespace, "annotations": {"roadstead.dev/request": once.digest}}
+        apply(cluster, {"apiVersion": "roadstead.dev/v1alpha1", "kind": "Workload", "metadata": metadata, "spec": spec})
+
+    async def lost() -> web.StreamResponse | None:
+        await asyncio.to_thread(create)
+        return await refusing(504)()
+
+    fault = Fault(_really_creates, lost)
+    apart.proxy.faults.append(fault)
+    try:
+        assert far.post(WORKLOADS, content=payload, headers={"Idempotency-Key": "k"}).status_code == 503
+    finally:
+        apart.proxy.faults.remove(fault)
+    assert [body["metadata"]["name"] for body in stored(cluster, "artifacts", namespace)] == [once.name("artifact")]
+    again = far.post(WORKLOADS, content=payload, headers={"Idempotency-Key": "k"})
+    assert again.status_code == 201, again.text
+    assert again.json()["id"] == object_id("workloads", namespace, name)
