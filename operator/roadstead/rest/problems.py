@@ -104,7 +104,7 @@ def _consequence(entry: Mapping[str, Any], found: Sequence[Mapping[str, Any]]) -
     return entry["type"] == "too_short" and any(other["loc"][: len(place)] == place and other is not entry for other in found)
 
 
-UNION_TAGS: Final = frozenset({"int", "constrained-str"})
+UNION_TAGS: Final = frozenset({"constrained-int", "constrained-str"})
 """pydantic names the members of a union in its locations; no field is called so."""
 
 

@@ -47,3 +47,14 @@ def test_what_is_not_json_is_400() -> None:
     with pytest.raises(Problem) as refused:
         parsed(b'{"artifactId": ', WorkloadCreate)
     assert refused.value.status == 400
+
+
+@pytest.mark.parametrize("memory", [str(2**63), str(10**30), "[]"])
+def test_memory_is_bytes_that_can_be_written_down_or_a_text(memory: str) -> None:
+    """Where it is said, no part of a type's name is in the way: the field."""
+    group = json.dumps(GROUP).replace('"memory": 1', f'"memory": {memory}')
+    with pytest.raises(Problem) as refused:
+        parsed(f'{{"artifact": {{"spec": {{"containerGroups": [{group}]}}}}}}'.encode(), WorkloadCreate)
+    places = [entry["loc"] for entry in refused.value.detail if isinstance(entry, dict)]
+    assert ["body", "artifact", "spec", "containerGroups", 0, "containers", 0, "resourceRequest", "memory"] in places
+    assert all("constrained" not in str(step) for place in places for step in place)

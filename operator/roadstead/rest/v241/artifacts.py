@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any, Final
 
 import orjson
@@ -110,7 +111,9 @@ def _meaning(groups: Any) -> Any:
     """Equal for what would run alike: memory in bytes, nothing that is null."""
     match groups:
         case {"memory": memory, **rest}:
-            return {**_meaning(rest), "memory": in_bytes(memory)}
+            with suppress(ValueError):  # what is no quantity means itself, and is refused by the API server
+                memory = in_bytes(memory)
+            return {**_meaning(rest), "memory": memory}
         case dict():
             return {name: _meaning(value) for name, value in groups.items() if value is not None}
         case list():

@@ -6,7 +6,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Annotated, Final
 
 from fastapi import Depends, Query, Request, Response
-from pydantic import AwareDatetime
 
 from roadstead.api.artifact import ArtifactStatus
 from roadstead.api.identity import object_id
@@ -25,6 +24,7 @@ from roadstead.rest.v241 import deployments, workloads
 from roadstead.rest.v241.common import WRITES, ThisId, origin, responses
 from roadstead.rest.v241.lists import Listing
 from roadstead.rest.v241.models import DeploymentCreate, DeploymentFormatted, DeploymentPage, DeploymentUpdate, Id, Metrics, Stats
+from roadstead.rest.v241.moments import Moment
 
 router = Router(prefix="/console/deployments", tags=["Deployments"])
 EXAMPLE: Final = {"name": "whoami", "workloadId": "5f0c8a1b2d3e4f5061728394", "importance": "moderate"}
@@ -152,15 +152,15 @@ async def stats(
     api: TheApi,
     caller: TheCaller,
     id: ThisId,
-    start_time: Annotated[AwareDatetime | None, Query(alias="startTime", description="Absent: an hour before the end.")] = None,
-    end_time: Annotated[AwareDatetime | None, Query(alias="endTime", description="Absent: now.")] = None,
+    start_time: Annotated[Moment | None, Query(alias="startTime", description="Absent: an hour before the end.")] = None,
+    end_time: Annotated[Moment | None, Query(alias="endTime", description="Absent: now.")] = None,
     quantile: Annotated[float, Query(alias="responseTimeQuantile", ge=0, le=1, description="Quantile of `responseTime`.")] = 0.5,
     slow: Annotated[float, Query(alias="slowRequestsThreshold", ge=0, description="Milliseconds from which a request is slow.")] = 2000,
 ) -> Response:
     """What isn't known is null, never an invented zero."""
     await api.reads.one(caller, api.cache.endpoints, id)
-    end = (end_time or datetime.now(UTC)).astimezone(UTC)
-    start = (start_time or end - timedelta(hours=1)).astimezone(UTC)
+    end = end_time or datetime.now(UTC)
+    start = start_time or end - timedelta(hours=1)
     if start >= end:
         raise invalid(("query", "startTime"), "startTime must be before endTime", RULE)
     period = {"start": start.isoformat(timespec="microseconds"), "end": end.isoformat(timespec="microseconds")}
