@@ -46,12 +46,12 @@ check: $(STAMP) ## Lint, formatting, types, layers
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
-generate: $(STAMP) ## Write the CRDs from the types, and Argo CD's files from deploy/argocd/health.lua
+generate: $(STAMP) ## Write the CRDs and docs/openapi.yaml from the types, and Argo CD's files from deploy/argocd/health.lua
 	@$(BIN)/python -m hack.generate
 
 verify: generate ## Fail when a generated file differs from what is committed
-	@git diff --exit-code -- crds charts/roadstead/crds operator/roadstead/crds deploy/argocd || { echo "Generated files have changed: commit what make generate wrote" >&2; exit 1; }
-	@test -z "$$(git ls-files --others --exclude-standard -- crds charts/roadstead/crds operator/roadstead/crds deploy/argocd)" || { echo "Generated files are not committed" >&2; exit 1; }
+	@git diff --exit-code -- crds charts/roadstead/crds operator/roadstead/crds deploy/argocd docs/openapi.yaml || { echo "Generated files have changed: commit what make generate wrote" >&2; exit 1; }
+	@test -z "$$(git ls-files --others --exclude-standard -- crds charts/roadstead/crds operator/roadstead/crds deploy/argocd docs/openapi.yaml)" || { echo "Generated files are not committed" >&2; exit 1; }
 
 # The builds come first: each test has a time limit, and on a fresh machine they take longer.
 test: $(STAMP) ## Set up and pass the tests; every matrix by a fixed sample

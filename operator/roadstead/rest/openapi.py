@@ -33,7 +33,18 @@ TAGS: Final = {
     "Deployments": "Under which stable address a workload is served, and how important it is.",
     "Platform": "What this cluster offers.",
 }
-PREFIX: Final = "/api/v2"
+DONE: Final = {"200": "As asked for.", "201": "What has been made.", "202": "The wish has been noted.", "204": "Deleted."}
+TROUBLES: Final = {
+    "400": "Malformed",
+    "401": "Unauthorized",
+    "403": "Forbidden",
+    "404": "NotFound",
+    "413": "TooLarge",
+    "422": "Refused",
+    "429": "TooManyRequests",
+    "500": "Defect",
+    "503": "Unavailable",
+}
 HEADERS: Final[dict[str, dict[str, Any]]] = {
     NAMESPACE: {
         "name": NAMESPACE,
@@ -70,6 +81,7 @@ def document(app: FastAPI, bodies: Iterable[type[BaseModel]], version: str) -> d
                 operation.setdefault("parameters", []).extend({"$ref": f"#/components/parameters/{name}"} for name in HEADERS)
             _described(operation)
     components["parameters"] = HEADERS
+    components["responses"] = _shared(found["paths"])
     add_links(found["paths"])
     found["tags"] = [{"name": name, "description": text} for name, text in TAGS.items()]
     found["servers"] = [{"url": "/", "description": "Where this document comes from."}]
@@ -83,9 +95,23 @@ def _described(operation: dict[str, Any]) -> None:
     answers = operation["responses"]
     if "HTTPValidationError" in str(answers.get("422")):
         del answers["422"]
-    for response in answers.values():
+    for code, response in answers.items():
+        response["description"] = DONE.get(code, response["description"])
         headers = response.setdefault("headers", {})
         headers["X-Request-ID"] = {"description": "Id of the request, as it stands in the log.", "schema": {"type": "string"}}
+
+
+def _shared(paths: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """Answers that say the same on all routes, to be referred to: what goes wrong is told once. Takes their place in ``paths``."""
+    shared: dict[str, Any] = {}
+    for operations in paths.values():
+        for operation in operations.values():
+            for code, response in operation["responses"].items():
+                if code in TROUBLES:
+                    name = TROUBLES[code]
+                    if shared.setdefault(name, response) == response:
+                        operation["responses"][code] = {"$ref": f"#/components/responses/{name}"}
+    return shared
 
 
 def _strip(part: Any) -> None:
@@ -102,11 +128,20 @@ def _strip(part: Any) -> None:
                 _strip(value)
 
 
-def routes(app: FastAPI, bodies: Iterable[type[BaseModel]], version: str) -> Router:
-    """``openapi.json``, ``openapi.yaml`` and ``docs``: made once, from the routes that the application has by now."""
-    made = document(app, bodies, version)
+def in_yaml(made: dict[str, Any]) -> str:
+    """A document for people; nothing in it refers to another place by a YAML alias."""
+    return yaml.dump(made, Dumper=_Plain, sort_keys=False, allow_unicode=True, width=120)
+
+
+class _Plain(yaml.SafeDumper):
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+def routes(made: dict[str, Any]) -> Router:
+    """``openapi.json``, ``openapi.yaml`` and ``docs`` of that document."""
     as_json = orjson.dumps(made, option=orjson.OPT_INDENT_2)
-    as_yaml = yaml.safe_dump(made, sort_keys=False, allow_unicode=True, width=120)
+    as_yaml = in_yaml(made)
     page = (resources.files("roadstead.rest") / "docs.html").read_bytes()
     router = Router(include_in_schema=False)
 
