@@ -129,7 +129,7 @@ Time = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
 UserId = Annotated[int, Field(ge=1, le=2147483647, json_schema_extra={"format": "int64"})]
 GroupId = Annotated[int, Field(ge=0, le=2147483647, json_schema_extra={"format": "int64"})]
 Quantity = Annotated[
-    Annotated[int, Field(le=2**63 - 1)] | Annotated[str, Field(max_length=32)],
+    Annotated[int, Field(ge=1, le=2**63 - 1)] | Annotated[str, Field(max_length=32)],
     Field(
         json_schema_extra=rules(
             cel(
