@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from decimal import ROUND_CEILING, Decimal
 from typing import Final
 
@@ -10,6 +11,8 @@ FACTORS: Final = {
     **{prefix: Decimal(1000) ** power for power, prefix in enumerate("kMGTPE", 1)},
     **{prefix: Decimal(1000) ** -power for power, prefix in enumerate("mun", 1)},
 }
+
+QUANTITY: Final = re.compile(f"([+-]?(?:[0-9]+[.]?[0-9]*|[.][0-9]+)(?:[eE][+-]?[0-9]{{1,3}})?)({'|'.join(FACTORS)})?")
 
 
 def cpu(cores: float) -> str:
@@ -32,9 +35,8 @@ def in_bytes(amount: int | str) -> int:
     """Bytes, or a Kubernetes quantity (512Mi, 1.5G, 1e9, 100m), in whole bytes, rounded up. Raises ValueError if it is neither."""
     if isinstance(amount, int):
         return amount
-    suffix = next((amount[-length:] for length in (2, 1) if amount[-length:] in FACTORS), "")
-    try:
-        number = Decimal(amount[: len(amount) - len(suffix)]) * FACTORS.get(suffix, Decimal(1))
-        return int(number.to_integral_value(ROUND_CEILING))
-    except (ArithmeticError, ValueError) as error:
-        raise ValueError(f"{amount!r} is no quantity") from error
+    found = QUANTITY.fullmatch(amount)
+    if found is None:
+        raise ValueError(f"{amount!r} is no quantity")
+    number, suffix = found.groups()
+    return int((Decimal(number) * FACTORS.get(suffix, Decimal(1))).to_integral_value(ROUND_CEILING))

@@ -110,8 +110,8 @@ def _allowed(before: Body, wished: dict[str, Any]) -> dict[str, Any]:
 def _meaning(groups: Any) -> Any:
     """Equal for what would run alike: memory in bytes, nothing that is null."""
     match groups:
-        case {"memory": memory, **rest}:
-            with suppress(ValueError):  # what is no quantity means itself, and is refused by the API server
+        case {"memory": int() | str() as memory, **rest}:
+            with suppress(ValueError):  # no quantity: for the CRD to refuse
                 memory = in_bytes(memory)
             return {**_meaning(rest), "memory": memory}
         case dict():

@@ -1,0 +1,338 @@
+"""What the REST face decides without a cluster: names, places, sentences, states, order, limits and what is kept how long."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from roadstead.api.conditions import State
+from roadstead.desired.quantities import in_bytes
+from roadstead.kube.errors import Forbidden, Invalid, Unreachable
+from roadstead.rest import gitops, idempotency
+from roadstead.rest.cache import Cache
+from roadstead.rest.limits import Buckets
+from roadstead.rest.problems import Problem, of_api, steps
+from roadstead.rest.records import artifact_record, workload_record
+from roadstead.rest.v241 import artifacts, deployments, workloads
+from roadstead.rest.v241.lists import Listing
+from roadstead.rest.v241.models import Sort
+from roadstead.rest.verdicts import Keeping, Verdicts
+
+Body = dict[str, Any]
+
+
+def stored(
+    name: str = "w", version: int = 1, uid: str = "u", spec: Body | None = None, status: Body | None = None, **metadata: Any
+) -> Body:
+    fixed = {"name": name, "namespace": "team", "uid": uid, "generation": 1, "resourceVersion": str(version)}
+    return {
+        "metadata": {"creationTimestamp": "2026-11-25T10:00:00Z", **fixed, **metadata},
+        "spec": {"artifactRef": {"name": "a"}, **(spec or {})},
+        "status": status or {},
+    }
+
+
+@given(st.one_of(st.none(), st.text(max_size=80)))
+def test_names_are_ones_that_a_workload_may_have(title: str | None) -> None:
+    name = idempotency.slug(title, "workload")
+    assert re.fullmatch("[a-z]([-a-z0-9]{0,52}[a-z0-9])?", name)
+    assert "--" not in name.removesuffix(name[-7:])
+    assert not name.startswith("keda-hpa-")
+
+
+@pytest.mark.parametrize(
+    ("title", "stem"),
+    [
+        ("Whoami", "whoami"),
+        ("  Größe 7!", "groe-7"),
+        ("123", "workload"),
+        ("7 dwarfs", "dwarfs"),
+        ("", "workload"),
+        (None, "workload"),
+        ("keda-hpa-x", "workload"),
+        ("日本", "workload"),
+        ("a" * 90, "a" * 47),
+    ],
+)
+def test_a_name_begins_with_the_title(title: str | None, stem: str) -> None:
+    assert idempotency.slug(title, "workload")[:-7] == stem
+
+
+def test_a_key_names_the_same_thing_for_one_user_alone() -> None:
+    mine, again, other = (idempotency.once("k", user, b'{"b": 1, "a": 2}') for user in ("me", "me", "you"))
+    spaced = idempotency.once("k", "me", b'{ "a": 2, "b": 1}')
+    assert mine
+    assert again
+    assert other
+    assert spaced
+    assert mine == again == spaced
+    assert mine.name("workload") != other.name("workload")
+    assert mine.name("workload") != mine.name("artifact")
+    assert idempotency.once(None, "me", b"{}") is None
+
+
+@pytest.mark.parametrize(
+    ("amount", "wanted"),
+    [(5, 5), ("512Mi", 536870912), ("1G", 10**9), ("1.5Gi", 1610612736), ("1e3", 1000), ("2E", 2 * 10**18), ("100m", 1), (".5Ki", 512)],
+)
+def test_quantities_in_bytes(amount: int | str, wanted: int) -> None:
+    assert in_bytes(amount) == wanted
+
+
+@pytest.mark.parametrize("amount", ["", "Mi", "1 Gi", "x"])
+def test_what_is_no_quantity(amount: str) -> None:
+    with pytest.raises(ValueError, match="no quantity"):
+        in_bytes(amount)
+
+
+def test_places_in_bodies() -> None:
+    path = steps('spec.containerGroups[0].containers[1].readinessProbe.httpHeaders["X.Y"]')
+    assert path == ("spec", "containerGroups", 0, "containers", 1, "readinessProbe", "httpHeaders", "X.Y")
+    assert artifacts.place(path[:4]) == ("body", "spec", "containerGroups", 0, "containers")
+    assert artifacts.place_inline(("spec", "displayName")) == ("body", "artifact", "name")
+    assert artifacts.place(("spec", "collection")) == ("body", "artifactCollectionId")
+    assert artifacts.place(("metadata", "name")) == ("body",)
+    assert workloads.place(("spec", "runtime", "replicaCount")) == ("body", "runtime", "replicaCount")
+    assert workloads.place(("spec", "artifactRef", "name")) == ("body", "artifactId")
+    assert deployments.place(("spec", "workloadRef", "name")) == ("body", "workloadId")
+
+
+@pytest.mark.parametrize(
+    ("cause", "says"),
+    [
+        ("spec.a: Invalid value: must be good", "must be good"),
+        ('spec.a: Invalid value: "ob\\"ject": must: be good', "must: be good"),
+        ("spec.a: Invalid value: -1.5: must be good", "must be good"),
+        ("spec.a: Forbidden: not so", "not so"),
+        ("spec.a: Required value: needed", "needed"),
+        ('spec.a: Duplicate value: {"name":"A"}', 'Duplicate value: {"name":"A"}'),
+    ],
+)
+def test_the_api_servers_sentences_lose_their_prelude(cause: str, says: str) -> None:
+    unchecked = "<nil>: Invalid value: null: some validation rules were not checked because the object was invalid"
+    problem = of_api(Invalid(422, "Invalid", "m", causes=(cause, unchecked)), lambda path: ("body", *path))
+    assert problem.detail == [{"loc": ["body", "spec", "a"], "msg": says, "type": "value_error"}]
+
+
+@pytest.mark.parametrize(
+    ("state", "suspended", "observed", "seen"),
+    [
+        ("running", False, True, "running"),
+        ("errored", False, True, "errored"),
+        ("running", True, False, "stopping"),
+        ("stopped", True, False, "stopped"),
+        ("stopped", False, False, "submitted"),
+        ("stopping", False, False, "submitted"),
+        ("errored", False, False, "submitted"),
+        ("running", False, False, "running"),
+        ("initializing", False, False, "initializing"),
+        (None, False, False, "submitted"),
+    ],
+)
+def test_a_state_is_about_the_present_wish(state: str | None, suspended: bool, observed: bool, seen: str) -> None:
+    body = stored(spec={"suspend": suspended}, status={"observedGeneration": 1 if observed else -1, **({"state": state} if state else {})})
+    assert workloads.status(workload_record(body), True) == seen
+    assert workloads.status(workload_record(body), False) is State.UNKNOWN
+
+
+def test_times_and_creators_of_what_did_not_come_through_here() -> None:
+    fields = [
+        {"manager": "kubectl", "time": "2026-11-25T10:00:00Z"},
+        {"manager": "argocd-controller", "time": "2026-11-25T11:00:00Z"},
+        {"manager": "roadstead", "time": "2026-11-25T12:00:00Z"},
+        {"manager": "roadstead", "subresource": "status", "time": "2026-11-25T13:00:00Z"},
+    ]
+    record = workload_record(stored(managedFields=fields))
+    assert (record.creator, record.created_at) == ("kubectl", "2026-11-25T10:00:00.000000+00:00")
+    assert record.updated_at == "2026-11-25T11:00:00.000000+00:00"
+    bare = workload_record(stored())
+    assert (bare.creator, bare.updated_at) == ("unknown", bare.created_at)
+
+
+def test_a_log_tail_is_passed_on() -> None:
+    seen = workloads.formatted(workload_record(stored(status={"logTail": ["a", "b"]})), "http://x", True)
+    assert orjson.loads(orjson.dumps(seen))["statusDetails"] == {"conditions": [], "logTail": ["a", "b"]}
+
+
+def test_a_collection_made_by_hand_has_an_id_too() -> None:
+    body = stored(spec={"collection": "models"})
+    made = artifact_record(body)
+    assert re.fullmatch("[0-9a-f]{24}", made.collection)
+    assert made.lineage == "models"
+    assert artifact_record(stored(spec={"collection": "a" * 24})).collection == "a" * 24
+
+
+def test_pages_do_not_overlap_and_miss_nothing() -> None:
+    records = [workload_record(stored(f"w{number}", uid=str(number), spec={"displayName": f"n{number % 7}"})) for number in range(250)]
+    for sort in Sort:
+        whole = [
+            record.id
+            for offset in range(0, 250, 10)
+            for record in Listing(offset, 10, None, None, sort).part(records, lambda record: record.state)
+        ]
+        assert sorted(whole) == sorted(record.id for record in records)
+        keys = {"name": "title", "createdAt": "created_at", "updatedAt": "updated_at", "status": "state"}
+        values = [getattr(next(each for each in records if each.id == id), keys[sort.removeprefix("-")]) for id in whole]
+        assert values == sorted(values, reverse=sort.startswith("-"))
+
+
+def test_a_bucket_empties_and_fills() -> None:
+    now = 0.0
+    buckets = Buckets(2, 3, lambda: now)
+    assert [buckets.take("a") for _ in range(4)] == [0, 0, 0, 0.5]
+    assert buckets.wait("b") == 0
+    assert buckets.take("b") == 0
+    now = 0.5
+    assert buckets.take("a") == 0
+    assert buckets.take("a") > 0
+    now = 100
+    assert [buckets.take("a") for _ in range(4)] == [0, 0, 0, 0.5], "no more than the burst is saved up"
+    assert Buckets(0, 1).take("a") == Buckets(0, 1).take("a") == 0
+
+
+class TestVerdicts:
+    """What is kept, for how long, and what an API server that is away changes."""
+
+    @staticmethod
+    def verdicts(kept: float = 60, refused: float = 60, stale: float = 60) -> Verdicts[str, bool]:
+        return Verdicts(bool, Keeping(kept, refused, lambda: stale))
+
+    async def test_one_question_is_asked_once(self) -> None:
+        asked = 0
+
+        async def ask() -> bool:
+            nonlocal asked
+            asked += 1
+            await asyncio.sleep(0)
+            return True
+
+        verdicts = self.verdicts()
+        assert await asyncio.gather(*(verdicts.get("a", ask) for _ in range(10))) == [True] * 10
+        assert await verdicts.get("a", ask)
+        assert asked == 1
+        verdicts.forget("a")
+        await verdicts.get("a", ask)
+        assert asked == 2
+
+    async def test_who_leaves_does_not_take_the_answer_along(self) -> None:
+        gate = asyncio.Event()
+
+        async def ask() -> bool:
+            await gate.wait()
+            return True
+
+        verdicts = self.verdicts()
+        first, second = (asyncio.create_task(verdicts.get("a", ask)) for _ in range(2))
+        await asyncio.sleep(0)
+        first.cancel()
+        gate.set()
+        assert await second
+
+    @pytest.mark.parametrize("verdict", [True, False])
+    async def test_while_nobody_answers_the_last_word_counts(self, verdict: bool) -> None:
+        async def says() -> bool:
+            return verdict
+
+        async def away() -> bool:
+            raise Unreachable("away")
+
+        verdicts = self.verdicts(kept=0, refused=0)
+        await verdicts.get("a", says)
+        assert await verdicts.get("a", away) is verdict
+        with pytest.raises(Unreachable):
+            await verdicts.get("never seen", away)
+        strict = self.verdicts(kept=0, refused=0, stale=0)
+        await strict.get("a", says)
+        with pytest.raises(Unreachable):
+            await strict.get("a", away)
+
+    async def test_a_right_of_our_own_that_lacks_is_a_defect(self) -> None:
+        async def forbidden() -> bool:
+            raise Forbidden(403, "Forbidden", "no")
+
+        with pytest.raises(RuntimeError, match="may this process"):
+            await self.verdicts().get("a", forbidden)
+
+
+class TestMirror:
+    """What was written here isn't undone by an older word of the watch, and goes when the watch says so."""
+
+    @staticmethod
+    def heard(cache: Cache, body: Body | None, old: Body | None = None) -> None:
+        new, before = (None if each is None else workload_record(each) for each in (body, old))
+        cache.workloads._heard(("team", "w"), before, new)
+
+    def test_an_older_word_changes_nothing_and_a_newer_one_does(self) -> None:
+        cache = Cache(None)  # type: ignore[arg-type]  # nothing is asked here
+        mirror = cache.workloads
+        written = mirror.put(stored(version=5, spec={"displayName": "written"}))
+        self.heard(cache, stored(version=4, spec={"displayName": "old"}))
+        assert mirror.get(written.id) == written
+        self.heard(cache, stored(version=6, spec={"displayName": "newer"}))
+        assert mirror.named("team", "w") is not written
+        assert mirror.put(stored(version=5)).version == 5
+        assert mirror.get(written.id).title == "newer"  # type: ignore[union-attr]
+
+    def test_deleted_by_the_watch_it_is_gone_and_a_successor_stays(self) -> None:
+        cache = Cache(None)  # type: ignore[arg-type]
+        mirror = cache.workloads
+        id = mirror.put(stored(version=5)).id
+        self.heard(cache, None, stored(version=4))
+        assert mirror.get(id) is None
+        assert list(mirror.namespaces) == []
+        mirror.put(stored(version=9, uid="successor"))
+        self.heard(cache, None, stored(version=8, uid="u"))
+        assert mirror.get(id) is not None
+
+    def test_what_the_watch_never_brought_goes_in_time(self) -> None:
+        cache = Cache(None)  # type: ignore[arg-type]
+        mirror = cache.workloads
+        id = mirror.put(stored(version=5)).id
+        other = stored("other", uid="other")
+        mirror._heard(("team", "other"), None, workload_record(other))
+        assert mirror.get(id) is not None
+        mirror.reflector.last_heard += 1000
+        mirror._heard(("team", "other"), None, workload_record(other))
+        assert mirror.get(id) is None
+
+
+def test_a_registered_artifact_is_compared_by_meaning() -> None:
+    container = {"imageUri": "a", "resourceRequest": {"cpu": 1, "memory": "512Mi"}}
+    before = {"status": "registered", "containerGroups": [{"containers": [container]}]}
+    same = {"imageUri": "a", "port": None, "resourceRequest": {"cpu": 1.0, "memory": 536870912}}
+    assert "containerGroups" not in artifacts._allowed(before, {"containerGroups": [{"containers": [same]}], "description": "x"})
+    with pytest.raises(Problem, match="immutable"):
+        artifacts._allowed(before, {"containerGroups": [{"containers": [{**same, "port": 8080}]}]})
+    with pytest.raises(Problem, match="cannot become a draft"):
+        artifacts._allowed(before, {"status": "draft"})
+    assert "containerGroups" in artifacts._allowed({"containerGroups": []}, {"containerGroups": [{"containers": [same]}]})
+
+
+@pytest.mark.parametrize(
+    ("manager", "kept"),
+    [
+        ("argocd-controller", True),
+        ("argocd-application-controller", True),
+        ("kustomize-controller", True),
+        ("helm-controller", True),
+        ("Helm", True),
+        ("flux-client-side-apply", True),
+        ("fleetagent", True),
+        ("kubectl", False),
+        ("kubectl-client-side-apply", False),
+        ("roadstead-api", False),
+    ],
+)
+def test_who_keeps_fields(manager: str, kept: bool) -> None:
+    entry = {"manager": manager, "operation": "Apply", "fieldsV1": {"f:spec": {"f:suspend": {}}}}
+    body = {"metadata": {"managedFields": [entry]}, "spec": {}}
+    assert gitops.keeper(body, ["suspend"]) == (("suspend", manager) if kept else None)
+    assert gitops.keeper(body, ["deleted"]) is None
+    entry["subresource"] = "status"
+    assert gitops.keeper(body, ["suspend"]) is None
