@@ -11,10 +11,10 @@ import typer
 from roadstead.cli.connection import Cluster, connected, path_of
 from roadstead.cli.failure import Failure, missing_object
 from roadstead.cli.flags import Context, Kubeconfig
-from roadstead.cli.kinds import PLATFORM
 from roadstead.cli.output import Output, OutputOption, Table, json_text, note, show, yaml_text
 from roadstead.kube.errors import Forbidden, NotFound
 from roadstead.kube.resource import NODES, PODS, Body
+from roadstead.resources import PLATFORM_NAME, PLATFORMS
 
 DEFAULT_RESOURCE: Final = "nvidia.com/gpu"
 UNKNOWN: Final = "?"
@@ -50,7 +50,7 @@ def gpus(output: OutputOption = None, kubeconfig: Kubeconfig = None, context: Co
 def platform(cluster: Cluster) -> Body:
     """The spec of the one Platform. Raises Failure where there is none."""
     try:
-        spec: Body = cluster.get(path_of(PLATFORM, None, "default")).get("spec") or {}
+        spec: Body = cluster.get(path_of(PLATFORMS, None, PLATFORM_NAME)).get("spec") or {}
     except NotFound as error:
         if missing_object(error):
             raise Failure('There is no Platform "default": the chart makes it, with the catalogue from its values.') from error

@@ -13,6 +13,7 @@ import typer
 
 from roadstead.kube.resource import Resource
 from roadstead.names import GROUP, VERSION
+from roadstead.resources import ARTIFACTS, ENDPOINTS, WORKLOADS
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +36,10 @@ class Kind:
         return (*names, self.short, *(f"{name}.{suffix}" for name in names for suffix in (GROUP, f"{VERSION}.{GROUP}")))
 
 
-ARTIFACT: Final = Kind(Resource(GROUP, VERSION, "artifacts", "Artifact"), "rsa", soft=True)
-WORKLOAD: Final = Kind(Resource(GROUP, VERSION, "workloads", "Workload"), "rsw", soft=True)
-DEPLOYMENT: Final = Kind(Resource(GROUP, VERSION, "deployments", "Deployment"), "rsd", soft=False)
+ARTIFACT: Final = Kind(ARTIFACTS, "rsa", soft=True)
+WORKLOAD: Final = Kind(WORKLOADS, "rsw", soft=True)
+DEPLOYMENT: Final = Kind(ENDPOINTS, "rsd", soft=False)
 KINDS: Final = (ARTIFACT, WORKLOAD, DEPLOYMENT)
-PLATFORM: Final = Resource(GROUP, VERSION, "platforms", "Platform", namespaced=False)
 EVERYTHING: Final = ("all", "roadstead")
 """``roadstead`` is the category that `kubectl get` knows too."""
 BY_ALIAS: Final = {alias: kind for kind in KINDS for alias in kind.aliases}

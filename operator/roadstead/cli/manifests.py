@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any, Final
 import yaml
 
 from roadstead.cli.failure import Failure
-from roadstead.cli.kinds import KINDS, PLATFORM
+from roadstead.cli.kinds import KINDS
 from roadstead.kube.resource import Body, Resource
 from roadstead.names import API_VERSION
+from roadstead.resources import PLATFORMS
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -25,7 +26,7 @@ STANDARD_INPUT: Final = "-"
 ENDINGS: Final = (".yaml", ".yml", ".json")
 ORDER: Final = {"Platform": 0, "Artifact": 1, "Workload": 2, "Deployment": 3}
 """What is referred to comes first, so that nothing is told as missing for a moment."""
-RESOURCES: Final = {PLATFORM.kind: PLATFORM, **{kind.resource.kind: kind.resource for kind in KINDS}}
+RESOURCES: Final = {PLATFORMS.kind: PLATFORMS, **{kind.resource.kind: kind.resource for kind in KINDS}}
 
 
 @dataclass(frozen=True, slots=True)

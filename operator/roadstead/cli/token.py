@@ -15,8 +15,9 @@ from roadstead.cli.failure import Failure
 from roadstead.cli.flags import Context, Kubeconfig, Namespace
 from roadstead.cli.output import note
 from roadstead.kube.resource import Resource
+from roadstead.settings import ApiSettings
 
-AUDIENCE: Final = "roadstead"
+AUDIENCE: Final = ApiSettings().audience
 SERVICE_ACCOUNTS: Final = Resource("", "v1", "serviceaccounts", "ServiceAccount")
 LEAST_SECONDS: Final = 600
 """The API server refuses less."""
