@@ -15,7 +15,7 @@ from hack.cluster import images, preflight
 from hack.cluster.full import FullCluster, full_cluster
 from hack.cluster.metrics_server import metrics_server
 from tests.build import raw_artifact, raw_workload
-from tests.clusters import NAMESPACE, apply, install_crds, install_rbac, running_operator, wait_for
+from tests.clusters import NAMESPACE, apply, install_crds, install_rbac, running_operator, wait_admission, wait_for
 from tests.support.commandline import CommandLine
 from tests.world import here, wait_state
 
@@ -103,7 +103,7 @@ def chat(world: World, cli: CommandLine) -> CommandLine:
     server = world.container("server", SERVER, primary=True, readinessProbe=probe)
     sidecar = world.container("sidecar", "import signal; print('beside', flush=True); signal.pause()")
     apply(world.cluster, here(cli.namespace, raw_artifact(containers=[sidecar, server])))
-    apply(world.cluster, here(cli.namespace, raw_workload(runtime={"replicaCount": 2})))
+    apply(world.cluster, here(cli.namespace, raw_workload(runtime={"replicaCount": 2}, template={"terminationGracePeriodSeconds": 1})))
     cli("wait", "chat", "--timeout=90s")
     wait_for(lambda: cli("get", "rsw", "chat").rows[1][3:] and "2 of 2" in cli("get", "rsw", "chat").out, "both replicas", 60)
     return cli
@@ -128,6 +128,25 @@ def test_logs_of_every_pod_and_of_those_to_come(world: World, chat: CommandLine)
             if "serving on" in line:
                 come.add(line)
     assert not any(f"[{pod}]" in line for pod in pods for line in come), "only the new pods begin"
+
+
+def test_logs_go_on_after_a_restart_of_the_api_server(world: World, cli: CommandLine) -> None:
+    """Not a line twice and not one lost."""
+    count = "import itertools, time\nfor number in itertools.count():\n    print(number, flush=True)\n    time.sleep(0.1)"
+    apply(world.cluster, here(cli.namespace, raw_artifact(containers=[world.container("main", count)])))
+    apply(world.cluster, here(cli.namespace, raw_workload(template={"terminationGracePeriodSeconds": 1})))
+    cli("wait", "chat", "--timeout=90s")
+
+    with cli.running("logs", "chat", "-f") as process:
+        assert process.stdout is not None
+        numbers = [int(process.stdout.readline().split()[1]) for _ in range(20)]
+        world.cluster.restart_apiserver()
+        until = numbers[-1] + 200
+        while numbers[-1] < until:
+            numbers.append(int(process.stdout.readline().split()[1]))
+
+    assert numbers == list(range(len(numbers)))
+    wait_admission(world.cluster)
 
 
 def test_logs_of_the_run_before(world: World, cli: CommandLine) -> None:

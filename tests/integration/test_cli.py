@@ -7,6 +7,7 @@ import json
 import os
 import pty
 import re
+import signal
 import stat
 import subprocess
 import sys
@@ -135,6 +136,8 @@ def test_watch_prints_what_changes(cli: CommandLine, cluster: ControlCluster) ->
         states: list[str] = []
         while "stopped" not in states:
             states.append(process.stdout.readline().split()[1])
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 130
     assert set(states) <= {"running", "stopping", "stopped"}
 
 

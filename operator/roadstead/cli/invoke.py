@@ -107,7 +107,8 @@ def headers_of(lines: Sequence[str]) -> dict[str, str]:
 
 def through_gateway(cluster: Cluster, target: Target, endpoint: str | None, made: Call, *, include: bool) -> None:
     """With the user's token, which never goes over plain HTTP to another machine."""
-    from urllib3 import PoolManager  # noqa: PLC0415
+    from kubernetes.client import Configuration  # noqa: PLC0415
+    from kubernetes.client.rest import RESTClientObject  # noqa: PLC0415
 
     token = cluster.token()
     if not endpoint:
@@ -118,7 +119,9 @@ def through_gateway(cluster: Cluster, target: Target, endpoint: str | None, made
     if parts.scheme != "https" and parts.hostname not in LOOPBACK:
         raise Failure(f"{endpoint} is not https, so your token isn't sent there; --via proxy goes through the API server.")
     headers = {**made.headers, "Authorization": f"Bearer {token}"}
-    answer = send(PoolManager(), made.method, endpoint.rstrip("/") + made.path, headers, made.body, made.silence_seconds)
+    # The public authorities, not the cluster's, and the proxy of the environment.
+    pool = RESTClientObject(Configuration(host=endpoint)).pool_manager
+    answer = send(pool, made.method, endpoint.rstrip("/") + made.path, headers, made.body, made.silence_seconds)
     if include:
         note(f"HTTP {answer.status}\n" + "\n".join(f"{name}: {value}" for name, value in answer.headers.items()) + "\n")
     for chunk in chunks(answer):

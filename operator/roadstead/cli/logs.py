@@ -8,9 +8,9 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from queue import SimpleQueue
 from typing import Annotated, Final
 
 import typer
@@ -88,46 +88,68 @@ def once(cluster: Cluster, pods: Sequence[Body], query: dict[str, str], containe
 
 
 class Followed:
-    """Every run of a container in every pod, each read by a thread of its own until it ends."""
+    """Every run of a container in every pod, each read by a thread of its own until it ends; one more thread looks out for new ones."""
 
     def __init__(self, cluster: Cluster, query: dict[str, str], container: str | None) -> None:
         self._cluster = cluster
         self._query = query
         self._container = container
         self._begun: set[Source] = set()
-        self._lock = threading.Lock()
+        self._heard: SimpleQueue[tuple[str, bytes] | Exception] = SimpleQueue()
 
     def run(self, watch: Watch, pods: Sequence[Body]) -> None:
-        """Until interrupted, or the watch of the pods fails for good."""
+        """Print until interrupted. Raises what ends the watch of the pods for good."""
         if not pods:
             note("There are no pods yet; waiting for the first")
-        for pod in chain(pods, (change.body for change in watch.follow() if change.type != "DELETED")):
-            source = source_of(pod, self._container)
-            if source.run and source not in self._begun:
-                # What came later is wanted whole; --tail and --since are about what had been there.
-                new = any(one.uid == source.uid for one in self._begun) or pod not in pods
-                query = {name: value for name, value in self._query.items() if not new or name not in ("tailLines", "sinceSeconds")}
-                self._begun.add(source)
-                threading.Thread(target=self._read, args=(source, query), daemon=True).start()
+        self._thread(self._look_out, watch, pods)
+        while not isinstance(heard := self._heard.get(), Exception):
+            write(*heard)
+        raise heard
+
+    def _look_out(self, watch: Watch, pods: Sequence[Body]) -> None:
+        try:
+            for pod in pods:
+                self._begin(pod, self._query)
+            # What comes later is wanted whole; --tail and --since are about what had been there.
+            whole = {name: value for name, value in self._query.items() if name not in ("tailLines", "sinceSeconds")}
+            for change in watch.follow():
+                if change.type != "DELETED":
+                    self._begin(change.body, whole)
+        except (ApiError, Failure) as error:
+            self._heard.put(error)
+
+    def _begin(self, pod: Body, query: dict[str, str]) -> None:
+        """Read the present run of a pod's container, unless that is done already or there is none yet."""
+        source = source_of(pod, self._container)
+        if source.run and source not in self._begun:
+            self._begun.add(source)
+            self._thread(self._read, source, query)
 
     def _read(self, source: Source, query: dict[str, str]) -> None:
-        """One run to its end; a stream that breaks off is taken up where it was."""
-        asked = {**query, "container": source.container, "follow": "true"}
+        """One run to its end; a stream that breaks off is taken up after the last line that came."""
+        asked = {**query, "container": source.container, "follow": "true", "timestamps": "true"}
+        last = resumed_at = b""  # of fixed width, so that they compare as text
         while True:
-            began = time.time()
             try:
                 for line in self._cluster.lines(_path(self._cluster, source), asked, silence_seconds=None):
-                    with self._lock:
-                        write(f"[{source.pod}] ", line)
+                    stamp, _, text = line.partition(b" ")
+                    if stamp > resumed_at:
+                        last = stamp
+                        self._heard.put((f"[{source.pod}] ", line if query["timestamps"] == "true" else text))
             except ApiError as error:
                 if not error.transient:
                     note(f"[{source.pod}] {error.message}")
                     return
                 time.sleep(RETRY_SECONDS)
-                asked = {name: value for name, value in asked.items() if name != "tailLines"}
-                asked["sinceSeconds"] = str(max(1, round(time.time() - began)))
+                if resumed_at := last:
+                    asked = {name: value for name, value in asked.items() if name not in ("tailLines", "sinceSeconds")}
+                    asked["sinceTime"] = last.decode()
                 continue
             return
+
+    @staticmethod
+    def _thread(function: Callable[..., None], *args: object) -> None:
+        threading.Thread(target=function, args=args, daemon=True).start()
 
 
 def source_of(pod: Body, container: str | None) -> Source:
