@@ -210,6 +210,9 @@ def test_fields_of_another_manager(cli: CommandLine, cluster: ControlCluster) ->
         (["token", "--duration=5m"], 2, "need --service-account"),
         (["get", "rsw", "--context", "nowhere"], 1, "kubectl config get-contexts"),
         (["invoke", "nobody"], 1, "not found"),
+        (["wait", "artifact/model"], 2, "--for=condition=Ready"),
+        (["delete", "workload", "", "--now"], 2, "can't be a name"),
+        (["get", "rsw", "-l", "a in b"], 1, "unable to parse requirement"),
     ],
 )
 def test_failures_say_what_to_do(cli: CommandLine, args: list[str], code: int, said: str) -> None:

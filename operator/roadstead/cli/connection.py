@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from urllib.parse import quote
 
 import orjson
-import typer
 
 from roadstead import __version__
 from roadstead.cli.failure import FIELD_MANAGER, Failure, fail, sentence
+from roadstead.cli.output import note, printable
 from roadstead.kube.errors import ApiError, Unreachable, error_of_response
 from roadstead.kube.resource import Body, Resource
 
@@ -126,7 +126,7 @@ class Cluster:
         if refusals and answer.status >= 400:
             raise error_of_response(answer.status, answer.headers, b"".join(chunks(answer)))
         for warning in answer.headers.getlist("Warning"):
-            typer.echo(f"Warning: {warning.partition(' - ')[2].strip(chr(34)) or warning}", err=True)
+            note(f"Warning: {printable(warning.partition(' ')[2].partition(' ')[2].strip(chr(34)) or warning)}")
         return answer
 
     def _json(self, method: str, path: str, query: Query | None, *, headers: Mapping[str, str], body: Body | bytes | None = None) -> Body:
@@ -141,7 +141,10 @@ class Cluster:
 
 
 def path_of(resource: Resource, namespace: str | None = None, name: str | None = None, subresource: str | None = None) -> str:
-    """The URL path; what a user typed as a name can't lead elsewhere."""
+    """The URL path; what a user typed as a name can't lead elsewhere. Raises Failure for what would mean the whole collection."""
+    for typed in (namespace, name):
+        if typed in ("", ".", ".."):
+            raise Failure(f"{typed!r} can't be a name; write the object's own, as `roadstead get` lists it.")
     quoted = None if name is None else quote(name, safe="")
     return resource.path(None if namespace is None else quote(namespace, safe=""), quoted, subresource)
 
@@ -188,8 +191,11 @@ def connect(kubeconfig: Path | None, context: str | None, namespace: str | None)
 
 
 def _default_files() -> list[Path]:
-    listed = [Path(part) for part in os.environ.get("KUBECONFIG", "").split(os.pathsep) if part]
-    return listed or [Path.home() / ".kube" / "config"]
+    if listed := [Path(part) for part in os.environ.get("KUBECONFIG", "").split(os.pathsep) if part]:
+        return listed
+    with suppress(RuntimeError):  # neither $HOME nor an entry in /etc/passwd, as in our image: so there is no such file
+        return [Path.home() / ".kube" / "config"]
+    return []
 
 
 def _load(configuration: Any, files: Sequence[Path], context: str | None) -> str:
@@ -200,7 +206,7 @@ def _load(configuration: Any, files: Sequence[Path], context: str | None) -> str
 
     listed = os.pathsep.join(map(str, files))
     if not any(file.exists() for file in files):
-        raise ConfigException(f"{listed} does not exist; name a kubeconfig with --kubeconfig or in $KUBECONFIG")
+        raise ConfigException(f"{listed or '~/.kube/config'} does not exist; name a kubeconfig with --kubeconfig or in $KUBECONFIG")
     try:
         merged = KubeConfigMerger(listed)
         if merged.config is None:

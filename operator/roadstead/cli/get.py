@@ -110,7 +110,7 @@ def follow(cluster: Cluster, selection: Selection, namespace: str | None, select
     wide, namespaces = output is Output.WIDE, namespace is None
     fitted = show(table_of(watch.columns, [change.body for change in found], wide=wide, namespaces=namespaces))
     for change in watch.follow():
-        show(table_of(watch.columns, [change.body], wide=wide, namespaces=namespaces), fitted=fitted, header=False)
+        fitted = show(table_of(watch.columns, [change.body], wide=wide, namespaces=namespaces), fitted=fitted, header=False)
 
 
 def table_of(columns: list[Body], rows: list[Body], *, wide: bool, namespaces: bool, prefix: str = "") -> Table:

@@ -5,6 +5,7 @@ The resource kinds Workload and Deployment exist elsewhere too; here a bare ``de
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -40,6 +41,7 @@ ARTIFACT: Final = Kind(ARTIFACTS, "rsa", soft=True)
 WORKLOAD: Final = Kind(WORKLOADS, "rsw", soft=True)
 DEPLOYMENT: Final = Kind(ENDPOINTS, "rsd", soft=False)
 KINDS: Final = (ARTIFACT, WORKLOAD, DEPLOYMENT)
+NAME: Final = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?")
 EVERYTHING: Final = ("all", "roadstead")
 """``roadstead`` is the category that `kubectl get` knows too."""
 BY_ALIAS: Final = {alias: kind for kind in KINDS for alias in kind.aliases}
@@ -92,6 +94,8 @@ def targets(words: Sequence[str], *, default: Kind | None = None, allowed: Seque
     else:
         found = [Target(kind_of(words[0]), "")]
     for target in found:
+        if not NAME.fullmatch(target.name):
+            raise typer.BadParameter(f"{target.name!r} can't be a name: they are of lower-case letters, digits, '-' and '.'")
         if target.kind not in allowed:
             possible = " or ".join(kind.singular for kind in allowed)
             raise typer.BadParameter(f"{target} won't do: this command takes a {possible}")

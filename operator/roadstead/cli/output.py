@@ -54,11 +54,15 @@ class Table:
     rows: tuple[tuple[str, ...], ...]
 
 
-def widths(table: Table, room: int | None) -> tuple[int, ...]:
-    """Width of each column: what it needs, or where that is more than ``room`` less of the widest, names last."""
+def widths(table: Table, room: int | None, at_least: Sequence[int] = ()) -> tuple[int, ...]:
+    """Width of each column: what it needs, or where that is more than ``room`` less of the widest, names last.
+
+    ``at_least``: what earlier rows of the same table had, so that columns grow but don't jump to and fro.
+    """
     from rich.cells import cell_len  # noqa: PLC0415 - 40 ms that --help doesn't need
 
     natural = [max(cell_len(printable(cell)) for cell in column) for column in zip(table.columns, *table.rows, strict=True)]
+    natural = [max(pair) for pair in zip(natural, at_least or natural, strict=True)]
     if room is None:
         return tuple(natural)
     least = [min(width, max(LEAST_WIDTH, cell_len(title))) for width, title in zip(natural, table.columns, strict=True)]
@@ -89,10 +93,10 @@ def line(cells: Sequence[str], fitted: Sequence[int], *, cut: bool, style: str |
 
 
 def show(table: Table, console: Console | None = None, *, fitted: Sequence[int] = (), header: bool = True) -> tuple[int, ...]:
-    """Print a table and return its column widths, which a later ``show`` of more rows may be given."""
+    """Print a table and return its column widths, for a later ``show`` of more rows."""
     where = console or terminal()
     room = where.width if where.is_terminal else None
-    chosen = tuple(fitted) or widths(table, room)
+    chosen = widths(table, room, fitted)
     if header:
         emit(where, line(table.columns, chosen, cut=room is not None, style="bold"))
     for row in table.rows:

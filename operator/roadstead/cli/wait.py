@@ -18,7 +18,7 @@ from roadstead.cli.connection import Cluster, connected, path_of
 from roadstead.cli.durations import seconds
 from roadstead.cli.failure import TIMED_OUT, Failure
 from roadstead.cli.flags import Context, Kubeconfig, Namespace, WorkloadsOrOthers
-from roadstead.cli.kinds import WORKLOAD, Target, targets
+from roadstead.cli.kinds import ARTIFACT, WORKLOAD, Target, targets
 from roadstead.cli.watching import Watch
 from roadstead.kube.resource import Body
 
@@ -97,6 +97,8 @@ def wait(
 ) -> None:
     """Wait until objects are running, stopped, ready or gone. Fails at once where an object is errored."""
     chosen, aim = targets(objects, default=WORKLOAD), wish(wanted)
+    if aim.aim is Aim.STATE and any(target.kind is ARTIFACT for target in chosen):
+        raise typer.BadParameter("an Artifact has no state; wait with --for=condition=Ready")
     deadline = time.monotonic() + seconds(timeout)
     with connected(kubeconfig, context, namespace) as cluster:
         for target in chosen:

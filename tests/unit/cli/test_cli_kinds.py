@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 import typer
 
+from roadstead.cli.connection import path_of
+from roadstead.cli.failure import Failure
 from roadstead.cli.kinds import ARTIFACT, DEPLOYMENT, KINDS, WORKLOAD, Kind, Selection, Target, one_target, selections, targets
 
 
@@ -37,6 +39,10 @@ def test_targets(words: list[str], default: Kind | None, expected: list[Target])
         (["workload/"], "not of the form kind/name"),
         (["workload/a/b"], "not of the form kind/name"),
         (["workload/a", "b"], "write it so too"),
+        (["workload", ""], "'' can't be a name"),
+        (["workload/.."], "'..' can't be a name"),
+        (["workload", "."], "'.' can't be a name"),
+        (["workload/Chat"], "'Chat' can't be a name"),
     ],
 )
 def test_what_names_no_object_says_how_to(words: list[str], said: str) -> None:
@@ -70,3 +76,16 @@ def test_selections(words: list[str], expected: list[Selection]) -> None:
 def test_names_in_several_kinds_are_refused() -> None:
     with pytest.raises(typer.BadParameter, match="write kind/name for each"):
         selections(["rsw,rsa", "chat"])
+
+
+@pytest.mark.parametrize("name", ["", ".", ".."])
+def test_no_path_means_more_than_one_object(name: str) -> None:
+    """`DELETE …/workloads/` would delete them all."""
+    with pytest.raises(Failure, match="can't be a name"):
+        path_of(WORKLOAD.resource, "ns", name)
+    with pytest.raises(Failure, match="can't be a name"):
+        path_of(WORKLOAD.resource, name, "chat")
+
+
+def test_a_name_cannot_lead_elsewhere() -> None:
+    assert path_of(WORKLOAD.resource, "ns", "a/../b?c").endswith("/namespaces/ns/workloads/a%2F..%2Fb%3Fc")

@@ -68,3 +68,11 @@ def test_objects_for_machines(output: Output, load: type) -> None:
 
 def test_names_are_what_kubectl_takes() -> None:
     assert name_lines([BODY]) == "workload.roadstead.dev/chat"
+
+
+def test_columns_grow_with_later_rows() -> None:
+    """A watch prints row by row: what comes later is longer, and is read all the same."""
+    first = widths(Table(("NAME", "STATE"), (("a", "stopped"),)), 60)
+
+    assert widths(Table(("NAME", "STATE"), (("a", "initializing"),)), 60, first) == (4, 12)
+    assert widths(Table(("NAME", "STATE"), (("a", "ok"),)), 60, first) == (4, 7)
