@@ -141,3 +141,14 @@ def test_fail_ends_with_code_one() -> None:
         fail("No.")
 
     assert caught.value.exit_code == 1
+
+
+def test_a_shell_completes_commands_and_kinds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("_ROADSTEAD_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", "roadstead re")
+    monkeypatch.setenv("COMP_CWORD", "1")
+    assert python("-m", "roadstead").split() == ["restart", "restore", "register"]
+
+    monkeypatch.setenv("COMP_WORDS", "roadstead get ")
+    monkeypatch.setenv("COMP_CWORD", "2")
+    assert python("-m", "roadstead").split() == ["artifacts", "workloads", "deployments"]
