@@ -54,7 +54,7 @@ def sentence(error: ApiError, server: str) -> str:
         case Forbidden():
             return f"Refused: {said}."
         case NotFound() if missing_object(error):
-            return f"{said}. `roadstead get KIND -A` lists what there is; -n chooses the namespace."
+            return f"{said}. Is it in another namespace? -n chooses one, `roadstead get KIND -A` looks into all."
         case NotFound():
             return (
                 f"The cluster at {server} doesn't know this kind ({said}). Roadstead isn't installed there: "

@@ -122,7 +122,7 @@ def reach(cluster: Cluster, target: Target, aim: Wish, deadline: float, timeout:
                 raise Failure(f"{target} is errored: {_message(body)}\n`roadstead describe {target}` tells more.")
             case _:
                 continue
-    raise Failure(f"{target} is not {aim} after {timeout}; it is {_present(last)}", TIMED_OUT)
+    raise Failure(f"{target} is not {aim} after {timeout}; it is {instead(last or {})}", TIMED_OUT)
 
 
 def _versions(cluster: Cluster, target: Target, deadline: float) -> Iterator[Body | None]:
@@ -141,9 +141,9 @@ def _message(body: Body) -> str:
     return str(status.get("message") or ready or "it says nothing")
 
 
-def _present(body: Body | None) -> str:
-    """What an object is instead, in words."""
-    status = (body or {}).get("status") or {}
-    if not status.get("state"):
+def instead(body: Body) -> str:
+    """What an object is meanwhile, in words."""
+    status = body.get("status") or {}
+    if status.get("observedGeneration", -1) < 0:
         return "not looked at yet: does the operator run?"
-    return f"{status['state']}: {_message(body or {})}"
+    return f"{status['state']}: {_message(body)}" if status.get("state") else _message(body)

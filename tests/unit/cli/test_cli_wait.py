@@ -9,7 +9,7 @@ import pytest
 import typer
 
 from roadstead.cli.durations import age, seconds, span
-from roadstead.cli.wait import verdict, wish
+from roadstead.cli.wait import instead, verdict, wish
 from roadstead.observed.conditions import timestamp
 from tests.build import raw_workload
 
@@ -42,6 +42,19 @@ def body(state: str | None, seen: int = 1, **conditions: str) -> dict[str, Any]:
 )
 def test_verdict(wanted: str, seen: dict[str, Any], expected: bool | None) -> None:
     assert verdict(seen, wish(wanted)) is expected
+
+
+@pytest.mark.parametrize(
+    ("status", "text"),
+    [
+        ({}, "not looked at yet: does the operator run?"),
+        ({"observedGeneration": -1}, "not looked at yet: does the operator run?"),
+        ({"observedGeneration": 1, "state": "submitted", "message": "no room"}, "submitted: no room"),
+        ({"observedGeneration": 1, "conditions": [{"type": "Ready", "message": "it is a draft"}]}, "it is a draft"),
+    ],
+)
+def test_what_it_is_instead(status: dict[str, Any], text: str) -> None:
+    assert instead({"status": status}) == text
 
 
 @pytest.mark.parametrize(
