@@ -232,6 +232,20 @@ def test_who_may_do_nothing_is_told_whom_to_ask(cli: CommandLine, cluster: Contr
     assert "kinds" not in failed.err
 
 
+def test_a_cluster_whose_certificate_nobody_vouches_for(cli: CommandLine, cluster: ControlCluster, tmp_path: Path) -> None:
+    body = yaml.safe_load(cluster.kubeconfig.read_text())
+    known = body["clusters"][0]["cluster"]
+    for name in ("certificate-authority", "certificate-authority-data"):
+        known.pop(name, None)
+    doubtful, careless = tmp_path / "doubtful", tmp_path / "careless"
+    doubtful.write_text(yaml.safe_dump(body))
+    known["insecure-skip-tls-verify"] = True
+    careless.write_text(yaml.safe_dump(body))
+
+    assert "certificate verify failed" in CommandLine(doubtful, cli.namespace)("get", "rsw", code=1).err
+    assert CommandLine(careless, cli.namespace)("get", "rsw").err == f'No workloads in namespace "{cli.namespace}".\n'
+
+
 def test_a_viewer_sees_the_catalogue_and_no_stock(cli: CommandLine, cluster: ControlCluster) -> None:
     assert ["h100", "2", "16"] in [row[:3] for row in cli.run("gpus").rows]
     cluster.kubectl("create", "clusterrolebinding", f"view-{cli.namespace}", "--clusterrole=roadstead-view", "--user=vera")

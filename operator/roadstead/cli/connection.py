@@ -224,9 +224,12 @@ def _relax(client: Any) -> None:
     see https://github.com/kubernetes-client/python/issues/2394; the client has no setting for it."""
     import ssl  # noqa: PLC0415
 
+    from urllib3 import disable_warnings  # noqa: PLC0415
     from urllib3.util.ssl_ import create_urllib3_context  # noqa: PLC0415
 
     verified = client.configuration.verify_ssl
+    if not verified:
+        disable_warnings()  # who wrote insecure-skip-tls-verify knows; urllib3 would say so at every request
     context = create_urllib3_context(cert_reqs=ssl.CERT_REQUIRED if verified else ssl.CERT_NONE)
     context.verify_flags &= ~ssl.VERIFY_X509_STRICT
     client.rest_client.pool_manager.connection_pool_kw["ssl_context"] = context

@@ -49,6 +49,8 @@ def sentence(error: ApiError, server: str) -> str:
             return f"The cluster at {server} doesn't answer: {said}. Is it up, and is this the right context (kubectl config get-contexts)?"
         case Unauthorized():
             return f"The cluster at {server} doesn't accept your credentials (401). Log in again, or choose another --context."
+        case Forbidden() if 'User "system:anonymous"' in said:
+            return f"The cluster at {server} doesn't know who you are ({said}). Your kubeconfig's user has no credentials; log in again."
         case Forbidden() if "is forbidden: User " in said or said.startswith("User "):
             return f"{said}. Ask an administrator of the namespace for the role view, edit or admin, which Roadstead's rights are part of."
         case Forbidden():

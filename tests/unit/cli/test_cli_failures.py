@@ -23,6 +23,10 @@ def refused(code: int, message: str, reason: str = "Because", **details: object)
             refused(403, 'workloads.roadstead.dev is forbidden: User "eve" cannot list resource "workloads"'),
             ('User "eve" cannot list', "role view, edit or admin"),
         ),
+        (
+            refused(403, 'workloads.roadstead.dev is forbidden: User "system:anonymous" cannot list resource "workloads"'),
+            ("doesn't know who you are", "log in again"),
+        ),
         (refused(403, 'denied by "images.roadstead.dev": image not allowed'), ("Refused: denied by", "image not allowed.")),
         (refused(404, 'workloads.roadstead.dev "chat" not found'), ('"chat" not found', "roadstead get KIND -A", "-n chooses")),
         (

@@ -98,19 +98,3 @@ async def test_the_gateway_gets_the_callers_token(tmp_path: Path, capfd: pytest.
 def test_where_no_token_goes(tmp_path: Path, endpoint: str | None, user: dict[str, str], said: str) -> None:
     with pytest.raises(Failure, match=said):
         through_gateway(cluster(tmp_path, **user), CHAT, endpoint, GET, include=False)
-
-
-def test_the_contexts_namespace_is_the_one_to_act_in(tmp_path: Path) -> None:
-    assert cluster(tmp_path).namespace == "team"
-
-
-def test_a_container_without_a_home_is_told_what_to_give(monkeypatch: pytest.MonkeyPatch) -> None:
-    def no_home() -> Path:
-        raise RuntimeError("Could not determine home directory.")
-
-    monkeypatch.setattr(Path, "home", no_home)
-    for name in ("KUBECONFIG", "KUBERNETES_SERVICE_HOST"):
-        monkeypatch.delenv(name, raising=False)
-
-    with pytest.raises(Failure, match=r"~/.kube/config does not exist; name a kubeconfig with --kubeconfig"):
-        connect(None, None, None)
