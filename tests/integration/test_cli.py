@@ -106,6 +106,10 @@ def test_waiting_ends_at_the_first_errored_and_at_the_time(cli: CommandLine, clu
     assert 'workload/chat is errored: Artifact "missing" does not exist' in failed.err
     assert time.monotonic() - began < 100
 
+    apply(cluster, here(cli.namespace, raw_workload("idle", suspend=True)))
+    beside = cli("wait", "idle", "chat", "--timeout=100s", code=1)
+    assert beside.err.startswith("roadstead: workload/chat is errored"), "though the first one may still get there"
+
     late = cli("wait", "chat", "--for=state=stopped", "--timeout=1s", code=TIMED_OUT)
     assert "workload/chat is not stopped after 1s; it is errored: Artifact" in late.err
     assert "does not exist" in cli("wait", "nobody", code=1).err

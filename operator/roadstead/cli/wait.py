@@ -5,11 +5,13 @@
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 from itertools import chain
+from queue import SimpleQueue
 from typing import Annotated, Any, Final
 
 import typer
@@ -101,9 +103,29 @@ def wait(
         raise typer.BadParameter("an Artifact has no state; wait with --for=condition=Ready")
     deadline = time.monotonic() + seconds(timeout)
     with connected(kubeconfig, context, namespace) as cluster:
-        for target in chosen:
-            reach(cluster, target, aim, deadline, timeout)
+        for target in reached(cluster, chosen, aim, deadline, timeout):
             print(f"{target} is {aim}", flush=True)
+
+
+def reached(cluster: Cluster, chosen: Sequence[Target], aim: Wish, deadline: float, timeout: str) -> Iterator[Target]:
+    """The objects as they get there, all watched side by side. Raises Failure for the first that won't."""
+    ended: SimpleQueue[Target | Exception] = SimpleQueue()
+
+    def run(target: Target) -> None:
+        try:
+            reach(cluster, target, aim, deadline, timeout)
+        except Exception as error:
+            ended.put(error)
+        else:
+            ended.put(target)
+
+    for target in chosen:
+        threading.Thread(target=run, args=(target,), daemon=True).start()
+    for _ in chosen:
+        end = ended.get()
+        if isinstance(end, Exception):
+            raise end
+        yield end
 
 
 def reach(cluster: Cluster, target: Target, aim: Wish, deadline: float, timeout: str) -> None:
