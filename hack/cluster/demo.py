@@ -1,35 +1,35 @@
-"""``make demo``: a cluster, the chart, the example, and an answer of its pod, with the time each part took."""
+"""``make demo``: a cluster, the chart, the example, an answer of its pod, and the same Workload over REST, with the time each part took."""
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
 import subprocess
 import sys
 import time
-import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
-from hack.cluster import everyday, images, kind, simulated
+from hack.cluster import asking, everyday, images, kind, simulated
 from hack.cluster.console import ClusterError, clock, say
+from hack.cluster.control import LOOPBACK, free_ports
 from hack.cluster.everyday import Engine, Everyday
 from hack.cluster.full import FullCluster
 from hack.cluster.helm import helm
+from roadstead.api.identity import object_id
 
 REPOSITORY_ROOT = Path(__file__).parents[2]
 CHART = REPOSITORY_ROOT / "charts" / "roadstead"
 EXAMPLE = REPOSITORY_ROOT / "examples" / "whoami"
 NAMESPACE, RELEASE = "roadstead-system", "roadstead"
-OPERATOR_ACCOUNT = "roadstead-operator"
+OPERATOR, API = "roadstead-operator", "roadstead-api"
 WORKLOAD = "whoami"
 _VERDICT = (
     'jsonpath={.status.state}{"\\n"}{.status.conditions[?(@.type=="Ready")].status}{"\\n"}{.status.conditions[?(@.type=="Ready")].message}'
 )
-_FIRST_POD = "jsonpath={.items[0].endpoints[0].targetRef.name}"
 RUNNING_SECONDS = 120
-ANSWER_SECONDS = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ def demo() -> None:
     say(f"[{clock(time.monotonic() - began)}] The cluster is up; making the images")
     references = deliver(cluster)
     say(f"[{clock(time.monotonic() - began)}] Installing the chart into namespace {NAMESPACE}")
-    install(cluster, references.operator)
+    api = install(cluster, references.operator)
     say(f"[{clock(time.monotonic() - began)}] Applying examples/whoami")
     apply_example(cluster, references.whoami)
     wait_running(cluster)
@@ -55,7 +55,8 @@ def demo() -> None:
         say("==> SIMULATED pods run nothing, so there is no answer to show <==")
     else:
         print(f"$ curl http://{WORKLOAD}.default.svc/", flush=True)
-        print(answer(cluster), flush=True)
+        print(asking.answer(cluster, f"http://{asking.address(cluster, WORKLOAD, 'default')}/", workload=WORKLOAD), flush=True)
+    show_over_rest(cluster, api)
     say(f"Done in {clock(time.monotonic() - began)}. To go on:")
     say('  eval "$(make -s env)"                # kubectl of this cluster in this shell')
     say("  kubectl get rsw,rsa,rsd -A")
@@ -81,8 +82,8 @@ def deliver(cluster: Everyday) -> References:
             return References("simulated.invalid/roadstead:demo", "simulated.invalid/whoami:demo")
 
 
-def install(cluster: Everyday, image: str) -> None:
-    """Install or upgrade the chart. Where pods are simulated the operator runs as a process of this machine."""
+def install(cluster: Everyday, image: str) -> str:
+    """Install or upgrade the chart; returns where the API answers. Where pods are simulated ours run as processes of this machine."""
     command = [str(helm()), "--kubeconfig", str(cluster.kubeconfig)]
     if cluster.engine is Engine.CURRENT:
         command += ["--kube-context", os.environ["CONTEXT"]]
@@ -103,10 +104,14 @@ def install(cluster: Everyday, image: str) -> None:
     if done.returncode != 0:
         pods = cluster.kubectl("--namespace", NAMESPACE, "get", "pods", check=False)
         raise ClusterError(f"helm upgrade --install failed:\n{done.stderr.strip()}\n{pods}")
-    if cluster.engine is Engine.SIMULATED:
-        program = shutil.which("roadstead") or str(Path(sys.executable).with_name("roadstead"))
-        account = simulated.service_account(NAMESPACE, OPERATOR_ACCOUNT)
-        simulated.run_operator([program, "operator", "--kubeconfig", str(account), "--health-port", "0", "--metrics-port", "0"])
+    if cluster.engine is not Engine.SIMULATED:
+        return f"http://{asking.address(cluster, API, NAMESPACE)}"
+    program = shutil.which("roadstead") or str(Path(sys.executable).with_name("roadstead"))
+    port = free_ports(1)[0]
+    for component, account, *more in (("operator", OPERATOR), ("api", API, "--host", LOOPBACK, "--port", str(port))):
+        kubeconfig = str(simulated.service_account(NAMESPACE, account))
+        simulated.run(component, [program, component, "--kubeconfig", kubeconfig, "--health-port", "0", "--metrics-port", "0", *more])
+    return f"http://{LOOPBACK}:{port}"
 
 
 def apply_example(cluster: Everyday, image: str) -> None:
@@ -135,20 +140,9 @@ def wait_running(cluster: Everyday) -> None:
         time.sleep(0.2)
 
 
-def answer(cluster: Everyday) -> str:
-    """What a pod of the example answers through its Service: asked from the host where its addresses are routed, else in a pod."""
-    service = "jsonpath={.spec.clusterIP}:{.spec.ports[0].port}"
-    address = cluster.kubectl("get", "service", WORKLOAD, "--output", service)
-    if cluster.engine is not Engine.LOCAL:
-        script = f"import urllib.request; print(urllib.request.urlopen('http://{address}/').read().decode())"
-        pod = cluster.kubectl("get", "endpointslices", "-l", f"kubernetes.io/service-name={WORKLOAD}", "-o", _FIRST_POD).strip()
-        return cluster.kubectl("exec", pod, "--", "python3", "-c", script).strip()
-    deadline = time.monotonic() + ANSWER_SECONDS
-    while True:
-        try:
-            with urllib.request.urlopen(f"http://{address}/", timeout=5) as response:
-                return response.read().decode().strip()
-        except OSError as error:
-            if time.monotonic() > deadline:
-                raise ClusterError(f"http://{address}/ does not answer: {error}") from error
-            time.sleep(0.2)
+def show_over_rest(cluster: Everyday, api: str) -> None:
+    """Print the call that gets the same Workload through the REST API, and its answer."""
+    url = f"{api}/api/v2/console/workloads/{object_id('workloads', 'default', WORKLOAD)}/"
+    token = asking.caller(cluster)
+    print(f'$ curl -sS -H "Authorization: Bearer $(kubectl create token {asking.CALLER})" {url} | python3 -m json.tool', flush=True)
+    print(json.dumps(json.loads(asking.answer(cluster, url, workload=WORKLOAD, token=token)), indent=4), flush=True)

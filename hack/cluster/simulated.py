@@ -27,7 +27,8 @@ from hack.cluster.processes import Command, Identity, Running, start, wait_until
 
 REPOSITORY_ROOT = Path(__file__).parents[2]
 FAKE_NODES = 2
-OPERATOR = "operator.json"
+COMPONENTS = ("operator", "api")
+"""Of ours: their pods are only pretended, so they run as processes of this machine."""
 TICK_SECONDS = 0.2
 RESTART_SECONDS = 1.0
 
@@ -112,11 +113,11 @@ def add_fake_nodes(cluster: Cluster, count: int) -> None:
         cluster.kubectl("create", "-f", "-", input=json.dumps(node))
 
 
-def run_operator(arguments: list[str]) -> None:
-    """Have the holder run the operator as a process of this machine (its pod is only pretended), in the place of an earlier one."""
-    wish = folder() / "control" / OPERATOR
+def run(component: str, arguments: list[str]) -> None:
+    """Have the holder run a component as a process of this machine, in the place of an earlier one."""
+    wish = folder() / "control" / f"{component}.json"
     _write(wish, json.dumps(arguments))
-    wait_until(lambda: not wish.exists(), "the holder to start the operator", 30)
+    wait_until(lambda: not wish.exists(), f"the holder to start the {component}", 30)
 
 
 def service_account(namespace: str, name: str) -> Path:
@@ -141,18 +142,19 @@ def hold(lock: int) -> None:
     with control_cluster(kwok=True, state=state) as cluster:
         add_fake_nodes(cluster, FAKE_NODES)
         _write(folder() / "ready", cluster.url + "\n")
-        operator: Running | None = None
+        started: dict[str, Running] = {}
         while not ended.wait(TICK_SECONDS):
-            wish = state / OPERATOR
-            if wish.exists():
-                arguments = tuple(json.loads(wish.read_text()))
-                wish.unlink()
-                if operator is not None:
-                    operator.stop()
-                operator = start(Command("operator", arguments), state / "logs")
-            elif operator is not None and not operator.alive:
-                ended.wait(RESTART_SECONDS)
-                operator = start(operator.command, state / "logs")
+            for component in COMPONENTS:
+                wish = state / f"{component}.json"
+                if wish.exists():
+                    arguments = tuple(json.loads(wish.read_text()))
+                    wish.unlink()
+                    if component in started:
+                        started[component].stop()
+                    started[component] = start(Command(component, arguments), state / "logs")
+                elif component in started and not started[component].alive:
+                    ended.wait(RESTART_SECONDS)
+                    started[component] = start(started[component].command, state / "logs")
 
 
 def _write(path: Path, text: str) -> None:

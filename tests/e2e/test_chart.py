@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 import yaml
 
-from hack.cluster import images, preflight
+from hack.cluster import asking, demo, images, preflight
+from hack.cluster.everyday import Engine, Everyday
 from hack.cluster.full import FullCluster, full_cluster
 from hack.cluster.helm import helm
 from tests.clusters import wait_for
@@ -26,6 +27,7 @@ EXAMPLE = ROOT / "examples" / "whoami"
 NAMESPACE = "roadstead-system"
 CRDS = {f"{plural}.roadstead.dev" for plural in ("artifacts", "workloads", "deployments", "platforms")}
 Body = dict[str, Any]
+pytestmark = pytest.mark.timeout(600)
 
 
 @dataclass(frozen=True)
@@ -106,6 +108,16 @@ class World:
             logs = self.cluster.kubectl("logs", f"--namespace={NAMESPACE}", selector, "--prefix", "--tail=100", check=False)
             raise AssertionError(f"{late}\n{described}\n{logs}") from None
 
+    def over_rest(self, capsys: pytest.CaptureFixture[str]) -> Body:
+        """The example as the demo's call through the API's Service shows it."""
+        local = Everyday(Engine.LOCAL, self.cluster.kubeconfig)
+        capsys.readouterr()
+        demo.show_over_rest(local, f"http://{asking.address(local, 'roadstead-api', NAMESPACE)}")
+        command, _, answer = capsys.readouterr().out.partition("\n")
+        assert command.startswith("$ curl ")
+        found: Body = json.loads(answer)
+        return found
+
     def message(self) -> str:
         """What the example's status says in a sentence."""
         return str(self.get("workloads.roadstead.dev", "whoami", "--namespace=default").get("status", {}).get("message", ""))
@@ -144,12 +156,13 @@ def with_newer_crds(folder: Path) -> Path:
     return chart
 
 
-def test_install_upgrade_uninstall_and_install_again(world: World, tmp_path: Path) -> None:
+def test_install_upgrade_uninstall_and_install_again(world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     notes = world.deploy("install", "--create-namespace")
     assert "kubectl get workloads.roadstead.dev" in notes
     assert set(world.names("customresourcedefinitions.apiextensions.k8s.io")) >= CRDS
     assert world.names("platforms.roadstead.dev") == {"default"}
-    assert world.get("deployments.apps", "roadstead-operator", f"--namespace={NAMESPACE}")["status"]["readyReplicas"] == 2
+    for component in ("operator", "api"):
+        assert world.get("deployments.apps", f"roadstead-{component}", f"--namespace={NAMESPACE}")["status"]["readyReplicas"] == 2
 
     # Nobody here has the GPU for the other example, but the API server checks every field of it.
     accepted = world.cluster.kubectl(
@@ -162,6 +175,7 @@ def test_install_upgrade_uninstall_and_install_again(world: World, tmp_path: Pat
     world.cluster.kubectl("delete", "pods", f"--namespace={NAMESPACE}", "--selector=app.kubernetes.io/component=operator", "--wait=false")
     world.wait_running(2)
     before = world.pods()
+    assert {"name": "Who am I", "status": "running"}.items() <= world.over_rest(capsys).items()
 
     # An upgrade that changes nothing, and operators that start anew, write nothing.
     wait_for(lambda: "2 of 2 replicas ready" in world.message(), "both pods to be ready", 60)
@@ -185,7 +199,7 @@ def test_install_upgrade_uninstall_and_install_again(world: World, tmp_path: Pat
 
     # Without the operator everything it made stays, and so do the kinds.
     world.helm("uninstall", "roadstead", "--wait", "--timeout=120s")
-    assert "roadstead-operator" not in world.names("deployments.apps", f"--namespace={NAMESPACE}")
+    assert not {"roadstead-operator", "roadstead-api"} & world.names("deployments.apps", f"--namespace={NAMESPACE}")
     assert "roadstead-operator" not in world.names("clusterroles.rbac.authorization.k8s.io")
     assert set(world.names("customresourcedefinitions.apiextensions.k8s.io")) >= CRDS
     assert {"roadstead-critical", "roadstead-low"} <= world.names("priorityclasses.scheduling.k8s.io")
