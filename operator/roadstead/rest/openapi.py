@@ -115,9 +115,11 @@ def _shared(paths: dict[str, dict[str, Any]]) -> dict[str, Any]:
 
 
 def _strip(part: Any) -> None:
-    """What is said to Kubernetes alone, and titles, which only repeat the names."""
+    """What is said to Kubernetes alone, and titles, which only repeat the names. Rules that no JSON Schema can say are told in words."""
     match part:
         case dict():
+            if rules := _rules(part):
+                part["description"] = "\n\n".join([*filter(None, [part.get("description")]), *(f"Rule: {rule}." for rule in rules)])
             for name, value in list(part.items()):
                 if str(name).startswith("x-kubernetes-") or (name == "title" and isinstance(value, str)):
                     del part[name]
@@ -126,6 +128,12 @@ def _strip(part: Any) -> None:
         case list():
             for value in part:
                 _strip(value)
+
+
+def _rules(schema: dict[str, Any]) -> list[str]:
+    """Takes the sentences of a schema's CEL rules out of it, also of what it may be beside null."""
+    own = [str(rule["message"]) for rule in schema.pop("x-kubernetes-validations", ()) if "message" in rule]
+    return own + [sentence for option in schema.get("anyOf", ()) for sentence in _rules(option)]
 
 
 def in_yaml(made: dict[str, Any]) -> str:

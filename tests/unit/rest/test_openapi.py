@@ -123,3 +123,10 @@ def test_links_lead_from_what_was_made_to_all_about_it(api: Body) -> None:
             assert link["operationId"] in by_id
     assert "createWorkload" in by_id["createArtifact"][1]["responses"]["201"]["links"]
     assert "createDeployment" in by_id["createWorkload"][1]["responses"]["201"]["links"]
+
+
+def test_rules_of_the_crds_are_told_in_words(api: Body) -> None:
+    schemas = api["components"]["schemas"]
+    assert "replicaCount cannot be set while autoscaling is enabled" in schemas["Runtime"]["description"]
+    assert "header names may hold letters, digits and '-' only" in schemas["Probe"]["properties"]["httpHeaders"]["description"]
+    assert not any(str(name).startswith("x-kubernetes-") for part in parts(api) for name in part)
