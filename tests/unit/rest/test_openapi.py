@@ -6,11 +6,14 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+import httpx
 import jsonschema_rs
 import pytest
 import yaml
+from fastapi import FastAPI
 from schemathesis.specs.openapi.definitions import OPENAPI_31_VALIDATOR
 
+from roadstead.rest import openapi
 from roadstead.rest.app import document
 from tests.clusters import ROOT
 
@@ -130,3 +133,18 @@ def test_rules_of_the_crds_are_told_in_words(api: Body) -> None:
     assert "replicaCount cannot be set while autoscaling is enabled" in schemas["Runtime"]["description"]
     assert "header names may hold letters, digits and '-' only" in schemas["Probe"]["properties"]["httpHeaders"]["description"]
     assert not any(str(name).startswith("x-kubernetes-") for part in parts(api) for name in part)
+
+
+@pytest.mark.parametrize("slash", ["", "/"])
+async def test_it_is_served_in_both_forms_and_as_a_page_that_needs_nothing_from_elsewhere(api: Body, slash: str) -> None:
+    app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
+    app.include_router(openapi.routes(api), prefix="/api/v2")
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://api/api/v2") as client:
+        as_json, as_yaml, page = [await client.get(f"/{name}{slash}") for name in ("openapi.json", "openapi.yaml", "docs")]
+    assert as_json.json() == api
+    assert yaml.safe_load(as_yaml.text) == api
+    assert page.status_code == 200
+    assert page.headers["content-type"].startswith("text/html")
+    assert page.headers["content-security-policy"].startswith("default-src 'none';")
+    assert "http" not in page.headers["content-security-policy"]
+    assert re.findall(r"https?://|@import|\burl\(|src=|<link", page.text) == []
