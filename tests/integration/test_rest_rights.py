@@ -10,6 +10,7 @@ import json
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -176,6 +177,18 @@ def test_tokens_that_are_none(cluster: ControlCluster, api: Served, namespace: s
         assert httpx.get(f"{api.url}/api/v2/{path}").status_code == 200
 
 
+def test_who_guesses_tokens_is_slowed_down_and_nobody_else(cluster: ControlCluster, api_kubeconfig: Path, namespace: str) -> None:
+    bearer = account(cluster, namespace, "editor", "roadstead-edit")
+    with running_api(cluster, api_kubeconfig, ROADSTEAD_LOG_LEVEL="error") as served, client_of(served, bearer) as client:
+        assert client.get(WORKLOADS).status_code == 200
+        codes = [client.get(WORKLOADS, headers={"Authorization": f"Bearer guess-{number}"}).status_code for number in range(250)]
+        assert codes[:100] == [401] * 100
+        assert 429 in codes
+        assert client.get(WORKLOADS).status_code == 200, "whose token is known isn't held up"
+        assert client.post(WORKLOADS, json={}).status_code == 422
+        wait_for(lambda: "roadstead.audit: Write" in served.log.read_text(), "the audit line, which no level leaves out")
+
+
 def expired(cluster: ControlCluster) -> str:
     """A token of the cluster's own making, but for the time in it."""
     key = load_pem_private_key(next(cluster.state.rglob("service-account.key")).read_bytes(), None)
@@ -192,7 +205,7 @@ def _b64(data: bytes) -> str:
     return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
 
 
-def test_a_deleted_accounts_token_is_none(cluster: ControlCluster, api_kubeconfig: Any, namespace: str) -> None:
+def test_a_deleted_accounts_token_is_none(cluster: ControlCluster, api_kubeconfig: Path, namespace: str) -> None:
     bearer = account(cluster, namespace, "leaver", "roadstead-edit")
     with running_api(cluster, api_kubeconfig, ROADSTEAD_VERDICT_SECONDS="0.5") as served, client_of(served, bearer) as client:
         assert client.get(WORKLOADS).status_code == 200

@@ -10,6 +10,7 @@ import asyncio
 import time
 from collections import defaultdict
 from collections.abc import Callable, Collection, Coroutine, Iterable, Iterator, Mapping
+from contextlib import suppress
 from typing import Any, Final, Generic, TypeVar
 
 from roadstead.api.platform import Platform, PlatformSpec
@@ -31,13 +32,13 @@ AHEAD_SECONDS: Final = 120.0
 
 
 class Mirror(Generic[R]):
-    """One kind. ``changes`` counts them, for whoever keeps something derived."""
+    """One kind."""
 
     def __init__(self, client: ApiClient, resource: Resource, what: str, project: Callable[[Body], R]) -> None:
         self.resource = resource
         self.what = what
         """What a person calls it."""
-        self.changes = 0
+        self._changed = asyncio.Event()
         self.reflector: Reflector[R] = Reflector(client, resource, project=project, notify=self._heard)
         self._client = client
         self.project = project
@@ -71,6 +72,15 @@ class Mirror(Generic[R]):
         if known is None or known.uid != record.uid or known.version < record.version:
             self._ahead[record.namespace, record.name] = time.monotonic()
             self._store(record)
+        return record
+
+    async def until(self, record: R, there: Callable[[R], bool], seconds: float) -> R:
+        """The object as soon as it is so, or as it is after so many seconds."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while not there(record):
+                    await self._changed.wait()
+                    record = self._by_id.get(record.id, record)
         return record
 
     def drop(self, record: Record) -> None:
@@ -125,12 +135,16 @@ class Mirror(Generic[R]):
                 self._remove(record)
 
     def _store(self, record: R) -> None:
-        self.changes += 1
+        self._touch()
         self._by_id[record.id] = record
         self._by_namespace[record.namespace][record.name] = record
 
+    def _touch(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()
+
     def _remove(self, record: R) -> None:
-        self.changes += 1
+        self._touch()
         self._ahead.pop((record.namespace, record.name), None)
         self._by_id.pop(record.id, None)
         names = self._by_namespace[record.namespace]

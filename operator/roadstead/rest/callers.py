@@ -19,12 +19,16 @@ import orjson
 from roadstead.kube.client import ApiClient
 from roadstead.kube.errors import Invalid
 from roadstead.kube.resource import TOKEN_REVIEWS
-from roadstead.rest.problems import BAD_TOKEN, NO_TOKEN, Problem, unauthorized
+from roadstead.rest.limits import Buckets
+from roadstead.rest.problems import BAD_TOKEN, NO_TOKEN, Problem, too_many, unauthorized
 from roadstead.rest.verdicts import Keeping, Verdicts
 
 SERVICE_ACCOUNT: Final = "system:serviceaccount:"
 WRITES_NEED: Final = "writes need a token for the API server's audience; this one may only read and invoke"
 LONGEST_TOKEN: Final = 16_384
+GUESSES_PER_SECOND: Final = 10.0
+GUESSES_AT_ONCE: Final = 100.0
+"""Tokens that are none, from one address: each costs the API server two reviews."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,18 +68,25 @@ class Callers:
         self._client = client
         self._audience = audience
         self._salt = os.urandom(32)
+        self._guesses = Buckets(GUESSES_PER_SECOND, GUESSES_AT_ONCE)
         self._verdicts: Verdicts[bytes, Caller | None] = Verdicts(lambda caller: caller is not None, keeping)
 
-    async def of(self, authorization: str | None) -> Caller:
-        """The caller of a request with that header. Raises 401, and ApiError where the API server can't be asked."""
+    async def of(self, authorization: str | None, address: str) -> Caller:
+        """The caller of a request with that header, from that address. Raises 401 and 429, and ApiError where nobody can be asked."""
         scheme, _, token = (authorization or "").partition(" ")
         token = token.strip()
         if scheme.lower() != "bearer" or not token:
             raise unauthorized(NO_TOKEN)
         if len(token) > LONGEST_TOKEN or not token.isascii() or _expired(token):
             raise unauthorized(BAD_TOKEN)
-        caller = await self._verdicts.get(self._key(token), lambda: self._review(token))
+        key = self._key(token)
+        known = self._verdicts.knows(key)
+        if not known and (wait := self._guesses.wait(address)):
+            raise too_many("too many tokens that aren't valid come from your address", wait)
+        caller = await self._verdicts.get(key, lambda: self._review(token))
         if caller is None:
+            if not known:
+                self._guesses.take(address)
             raise unauthorized(BAD_TOKEN)
         return caller
 

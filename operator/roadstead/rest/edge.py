@@ -20,12 +20,14 @@ from roadstead.logs import REQUEST
 from roadstead.rest.callers import Caller, Callers
 from roadstead.rest.limits import Buckets
 from roadstead.rest.metrics import Metrics
+from roadstead.rest.pages import Proxies
 from roadstead.rest.problems import Problem, defect, too_many, unavailable
 from roadstead.rest.routing import OBJECT
 from roadstead.settings import ApiSettings
 
 log = logging.getLogger(__name__)
 audit = logging.getLogger("roadstead.audit")
+audit.setLevel(logging.INFO)  # whatever else isn't logged
 ROOT: Final = "/api/v2"
 OPEN: Final = re.compile(rf"{ROOT}/(openapi\.(json|yaml)|docs|version)/?")
 """What anybody may read: it tells nothing of the cluster."""
@@ -36,11 +38,12 @@ READS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 class Edge:
     """Around the application. ``draining`` is set when the process is about to end: clients are then asked to reconnect elsewhere."""
 
-    def __init__(self, app: ASGIApp, *, settings: ApiSettings, callers: Callers, metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, *, settings: ApiSettings, callers: Callers, proxies: Proxies, metrics: Metrics) -> None:
         self.draining = False
         self._app = app
         self._settings = settings
         self._callers = callers
+        self._proxies = proxies
         self._metrics = metrics
         self._buckets = Buckets(settings.requests_per_second, settings.burst)
 
@@ -74,7 +77,7 @@ class Edge:
         if not scope["path"].startswith(f"{ROOT}/") or OPEN.fullmatch(scope["path"]):
             return
         try:
-            caller = await self._callers.of(headers.get("authorization"))
+            caller = await self._callers.of(headers.get("authorization"), self._proxies.address(scope, headers))
         except ApiError as error:
             raise unavailable(retry_after=error.retry_after) from error
         scope["roadstead.caller"] = caller

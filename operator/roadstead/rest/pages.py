@@ -9,7 +9,9 @@ from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Any, Final
 from urllib.parse import urlencode
 
+from starlette.datastructures import Headers
 from starlette.requests import Request
+from starlette.types import Scope
 
 HOST: Final = re.compile(r"[A-Za-z0-9.-]+(:[0-9]{1,5})?|\[[0-9A-Fa-f:.]+\](:[0-9]{1,5})?")
 PREFIX: Final = re.compile(r"(/[A-Za-z0-9._~-]+)*")
@@ -18,7 +20,7 @@ MOST: Final = 100
 
 @dataclass(frozen=True, slots=True)
 class Proxies:
-    """Whose X-Forwarded headers are believed."""
+    """Whose X-Forwarded headers are believed, and what they then say."""
 
     networks: tuple[IPv4Network | IPv6Network, ...]
 
@@ -30,7 +32,7 @@ class Proxies:
     def base(self, request: Request) -> str:
         """Scheme, host and prefix under which the client reached us, without a slash at the end."""
         scheme, host, prefix = request.url.scheme, request.headers.get("host", ""), ""
-        if self._trusted(request):
+        if request.client is not None and self._trusted(request.client.host):
             forwarded = _first(request, "x-forwarded-proto").lower()
             scheme = forwarded if forwarded in ("http", "https") else scheme
             host = _first(request, "x-forwarded-host") or host
@@ -40,11 +42,19 @@ class Proxies:
             host = server[0] if server[1] is None else f"{server[0]}:{server[1]}"
         return f"{scheme}://{host}{prefix if PREFIX.fullmatch(prefix) else ''}"
 
-    def _trusted(self, request: Request) -> bool:
-        if not self.networks or request.client is None:
+    def address(self, scope: Scope, headers: Headers) -> str:
+        """Where a request comes from: the last address of X-Forwarded-For that is no proxy's, if a proxy sent it."""
+        sender = (scope.get("client") or ("",))[0]
+        hops = [hop.strip() for hop in headers.get("x-forwarded-for", "").split(",")]
+        while self._trusted(sender) and hops and hops[-1]:
+            sender = hops.pop()
+        return str(sender)
+
+    def _trusted(self, host: str) -> bool:
+        if not self.networks:
             return False
         try:
-            address = ip_address(request.client.host)
+            address = ip_address(host)
         except ValueError:
             return False
         return any(address in network for network in self.networks)

@@ -119,7 +119,7 @@ async def serve(settings: ApiSettings) -> None:
         )
         metrics = Metrics()
         api = assembled(settings, own, lent, metrics)
-        edge = Edge(build(api), settings=settings, callers=api.callers, metrics=metrics)
+        edge = Edge(build(api), settings=settings, callers=api.callers, proxies=api.proxies, metrics=metrics)
         lag = LoopLag(metrics.lagged)
         health = Health(api.cache, lag)
         await stack.enter_async_context(served(health.routes(), settings.health_port))

@@ -14,12 +14,16 @@ from dataclasses import dataclass
 from math import inf
 from typing import Final, Generic, TypeVar
 
-from roadstead.kube.errors import ApiError
+from roadstead.kube.errors import ApiError, Unreachable
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 MOST: Final = 20_000
 """Answers kept at once; the least used go first."""
+ANSWER_SECONDS: Final = 4.0
+"""Without an answer for so long the API server counts as away; clients have little patience."""
+AWAY_SECONDS: Final = 2.0
+"""After a failure nobody who has an older answer waits for a new one meanwhile: reads stay quick while the API server is away."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +49,7 @@ class Verdicts(Generic[K, V]):
         self._positive = positive
         self._keeping = keeping
         self._answers: OrderedDict[K, _Kept[V]] = OrderedDict()
+        self._failed_at = -inf
         self._asking: dict[K, asyncio.Task[V]] = {}
 
     async def get(self, key: K, ask: Callable[[], Awaitable[V]]) -> V:
@@ -55,14 +60,21 @@ class Verdicts(Generic[K, V]):
         if kept is not None and age < fresh:
             self._answers.move_to_end(key)
             return kept.value
+        usable = kept is not None and age < fresh + self._keeping.stale_seconds()
+        if kept is not None and usable and time.monotonic() - self._failed_at < AWAY_SECONDS:
+            return kept.value
         try:
             return await self._ask(key, ask)
         except ApiError as error:
-            if error.transient and kept is not None and age < fresh + self._keeping.stale_seconds():
+            if error.transient and kept is not None and usable:
                 return kept.value
             if not error.transient:
                 raise RuntimeError(f"A review was refused; may this process create it? {error}") from error
             raise
+
+    def knows(self, key: K) -> bool:
+        """Whether there is an answer, however old."""
+        return key in self._answers
 
     def forget(self, key: K) -> None:
         """Ask anew next time: the API server has just said otherwise."""
@@ -83,7 +95,16 @@ class Verdicts(Generic[K, V]):
 
     async def _answered(self, key: K, ask: Callable[[], Awaitable[V]]) -> V:
         asked_at = time.monotonic()
-        value = await ask()
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                value = await ask()
+        except TimeoutError as error:
+            self._failed_at = time.monotonic()
+            raise Unreachable(f"no answer within {ANSWER_SECONDS:g} s") from error
+        except ApiError as error:
+            if error.transient:
+                self._failed_at = time.monotonic()
+            raise
         self._answers[key] = _Kept(value, asked_at, self._positive(value))
         self._answers.move_to_end(key)
         while len(self._answers) > MOST:

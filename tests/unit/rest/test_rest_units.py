@@ -10,6 +10,7 @@ import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from starlette.datastructures import Headers
 
 from roadstead.api.conditions import State
 from roadstead.desired.quantities import in_bytes
@@ -17,6 +18,7 @@ from roadstead.kube.errors import Forbidden, Invalid, Unreachable
 from roadstead.rest import gitops, idempotency
 from roadstead.rest.cache import Cache
 from roadstead.rest.limits import Buckets
+from roadstead.rest.pages import Proxies
 from roadstead.rest.problems import Problem, of_api, steps
 from roadstead.rest.records import artifact_record, workload_record
 from roadstead.rest.v241 import artifacts, deployments, workloads
@@ -182,6 +184,24 @@ def test_pages_do_not_overlap_and_miss_nothing() -> None:
         assert values == sorted(values, reverse=sort.startswith("-"))
 
 
+@pytest.mark.parametrize(
+    ("sender", "forwarded", "origin"),
+    [
+        ("9.9.9.9", "", "9.9.9.9"),
+        ("9.9.9.9", "1.1.1.1", "9.9.9.9"),
+        ("10.0.0.1", "", "10.0.0.1"),
+        ("10.0.0.1", "1.1.1.1", "1.1.1.1"),
+        ("10.0.0.1", "6.6.6.6, 1.1.1.1, 10.0.0.2", "1.1.1.1"),
+        ("10.0.0.1", "10.0.0.3", "10.0.0.3"),
+        ("10.0.0.1", "nonsense", "nonsense"),
+    ],
+)
+def test_where_a_request_comes_from(sender: str, forwarded: str, origin: str) -> None:
+    proxies = Proxies.of(["10.0.0.0/8"])
+    assert proxies.address({"client": (sender, 1)}, Headers({"X-Forwarded-For": forwarded})) == origin
+    assert Proxies.of([]).address({"client": (sender, 1)}, Headers({"X-Forwarded-For": forwarded})) == sender
+
+
 def test_a_bucket_empties_and_fills() -> None:
     now = 0.0
     buckets = Buckets(2, 3, lambda: now)
@@ -251,6 +271,33 @@ class TestVerdicts:
         await strict.get("a", says)
         with pytest.raises(Unreachable):
             await strict.get("a", away)
+
+    async def test_while_nobody_answers_who_has_an_answer_does_not_wait(self) -> None:
+        asked: list[str] = []
+
+        async def says() -> bool:
+            return True
+
+        async def away(key: str) -> bool:
+            asked.append(key)
+            raise Unreachable("away")
+
+        verdicts = self.verdicts(kept=0)
+        for key in "ab":
+            await verdicts.get(key, says)
+        for key in "abab":
+            assert await verdicts.get(key, lambda key=key: away(key))  # type: ignore[misc]
+        assert asked == ["a"]
+
+    async def test_silence_is_an_answer_after_a_while(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("roadstead.rest.verdicts.ANSWER_SECONDS", 0.01)
+
+        async def hangs() -> bool:
+            await asyncio.sleep(60)
+            return True
+
+        with pytest.raises(Unreachable):
+            await self.verdicts().get("a", hangs)
 
     async def test_a_right_of_our_own_that_lacks_is_a_defect(self) -> None:
         async def forbidden() -> bool:

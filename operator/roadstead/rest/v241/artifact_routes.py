@@ -27,6 +27,8 @@ from roadstead.rest.v241.models import ArtifactCreate, ArtifactFormatted, Artifa
 router = Router(prefix="/registry/artifacts", tags=["Artifacts"])
 CONTAINER: Final = {"imageUri": "containous/whoami:latest", "port": 8080, "resourceRequest": {"cpu": 1, "memory": 134217728}}
 EXAMPLE: Final = {"name": "whoami", "spec": {"containerGroups": [{"containers": [CONTAINER]}]}}
+NUMBERED_SECONDS: Final = 2.0
+"""How long an answer about a registered artifact may wait for its version, which the operator gives it at once."""
 NAMED: Final = 10
 """Workloads named in a refusal."""
 
@@ -51,7 +53,7 @@ async def create(request: Request, api: TheApi, caller: TheWriter) -> Response:
         made = await api.store.create(caller, api.cache.artifacts, draft, artifacts.place)
     except Conflict as error:
         made = await api.store.again(caller, api.cache.artifacts, draft, once, error)
-    return _done(request, made, 201)
+    return await _done(request, api, made, 201)
 
 
 @router.get("/", operation_id="listArtifacts", summary="List artifacts", response_model=ArtifactPage, responses=responses(422))
@@ -98,7 +100,7 @@ async def replace(request: Request, api: TheApi, caller: TheWriter, id: ThisId) 
     if wish.artifact_collection_id is not None and wish.artifact_collection_id.lower() != record.collection:
         raise invalid(("body", "artifactCollectionId"), "an artifact stays in its collection; create a new artifact instead")
     changed = await api.store.change(caller, api.cache.artifacts, record, lambda body: artifacts.replaced(body, wish), artifacts.place)
-    return _done(request, changed)
+    return await _done(request, api, changed)
 
 
 @router.patch(
@@ -114,7 +116,7 @@ async def update(request: Request, api: TheApi, caller: TheWriter, id: ThisId) -
     wish = await body_of(request, ArtifactUpdate)
     record = await api.reads.one(caller, api.cache.artifacts, id)
     changed = await api.store.change(caller, api.cache.artifacts, record, lambda body: artifacts.updated(body, wish), artifacts.place)
-    return _done(request, changed)
+    return await _done(request, api, changed)
 
 
 @router.delete(
@@ -163,6 +165,8 @@ def new_artifact(
     return Draft(object_id("artifacts", namespace, name), namespace, name, artifacts.spec(wish, title, lineage), labels, annotations)
 
 
-def _done(request: Request, record: ArtifactRecord, status: int = 200) -> Response:
+async def _done(request: Request, api: Api, record: ArtifactRecord, status: int = 200) -> Response:
     done(request, "Artifact", record)
+    if record.status == ArtifactStatus.REGISTERED and api.operators.alive:
+        record = await api.cache.artifacts.until(record, lambda now: now.number is not None, NUMBERED_SECONDS)
     return answer(artifacts.formatted(record), status)
