@@ -21,7 +21,8 @@ from hack.cluster import images, preflight
 from hack.cluster.full import full_cluster
 from tests.clusters import NAMESPACE, install_crds, install_rbac, running_operator
 from tests.conftest import LONG
-from tests.e2e.status_cases import LAST, REST, SAMPLE, cluster_objects
+from tests.e2e.status_cases import LAST, REST, SAMPLE
+from tests.e2e.status_steps import cluster_objects
 from tests.support.causes import WATCHED, Case, Row, World, play, table
 from tests.support.doorman import doorman
 from tests.support.scaler import external_scaler
