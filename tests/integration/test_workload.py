@@ -35,11 +35,12 @@ class TestLife:
         apply(cluster, here(namespace, raw_workload(runtime=cpu_autoscaling())))
         wait_state(cluster, namespace, "running")
         quiet(cluster)
-        seen = status(cluster, namespace)
         done = [entry for entry in writes(cluster, before, namespace) if entry[1] != "artifacts/status"]
+        seen = status(cluster, namespace)
+        metrics_missed = condition(seen, "AutoscalerReady").get("status") == "False"  # there are none here, which the HPA says in its time
         applies = [entry for entry in done if entry[0] == "patch" and entry[1] in ("deployments", "services", "horizontalpodautoscalers")]
         assert len(applies) == 3, done
-        assert len([entry for entry in done if entry[1] == "workloads/status"]) <= 3, done
+        assert len([entry for entry in done if entry[1] == "workloads/status"]) <= 3 + metrics_missed, done
         assert len([entry for entry in done if entry[1] == "events"]) <= 2, done
         assert seen["readyReplicas"] == 1
         assert seen["observedGeneration"] == 1
