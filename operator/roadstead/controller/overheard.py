@@ -60,6 +60,6 @@ class Overheard:
         (heard,) = heard_of([event])
         if (topic := topic_of(heard)) is not None:
             known = self._answers.setdefault(pod.uid, {})
-            news, known[topic] = topic not in known, heard
-            if news and not pod.ready:
+            before, known[topic] = known.get(topic), heard
+            if (before is None or before.message != heard.message) and not pod.ready:
                 self._notify(about["namespace"], pod)

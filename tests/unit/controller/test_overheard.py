@@ -60,10 +60,10 @@ async def test_a_kill_is_news_whether_the_pod_is_ready_or_not() -> None:
         assert (overheard.kills([POD]), overheard.answer(DOUBT)) == ({}, None)
 
 
-@pytest.mark.parametrize(("pod", "told_of"), [(POD, [POD.name]), (pod_view(raw_pod(ready=True)), [])])
-async def test_an_answer_is_news_once_and_of_a_pod_that_is_not_ready(pod: PodView, told_of: list[str]) -> None:
+@pytest.mark.parametrize(("pod", "told_of"), [(POD, [POD.name] * 2), (pod_view(raw_pod(ready=True)), [])])
+async def test_an_answer_is_news_when_it_differs_and_the_pod_is_not_ready(pod: PodView, told_of: list[str]) -> None:
     newer = READINESS | {"message": "Readiness probe failed: 404"}
-    async with hearing(pod, said(READINESS), said(newer)) as (overheard, told):
+    async with hearing(pod, said(READINESS), said(READINESS), said(newer), said(newer)) as (overheard, told):
         assert told == told_of
         answer = overheard.answer(DOUBT)
         assert answer is not None
