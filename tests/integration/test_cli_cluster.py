@@ -214,6 +214,8 @@ def test_fields_of_another_manager(cli: CommandLine, cluster: ControlCluster) ->
         (["token", "--duration=5m"], 2, "need --service-account"),
         (["get", "rsw", "--context", "nowhere"], 1, "kubectl config get-contexts"),
         (["invoke", "nobody"], 1, "not found"),
+        (["apply", "-f", "none.yaml"], 1, "none.yaml can't be read"),
+        (["apply", "-f", "none.yaml", "-o", "wide"], 2, "choose json, yaml or name"),
         (["wait", "artifact/model"], 2, "--for=condition=Ready"),
         (["delete", "workload", "", "--now"], 2, "can't be a name"),
         (["get", "rsw", "-l", "a in b"], 1, "unable to parse requirement"),

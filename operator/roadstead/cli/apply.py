@@ -33,7 +33,9 @@ def apply(
     kubeconfig: Kubeconfig = None,
     context: Context = None,
 ) -> None:
-    """Make what the manifests say: create what is missing, change what differs."""
+    """Make what manifests say: create, or change what differs."""
+    if output is Output.WIDE:
+        raise typer.BadParameter("-o wide is for tables; choose json, yaml or name")
     try:
         manifests = read(files, recursive=recursive)
     except Failure as failure:

@@ -38,7 +38,7 @@ def bundles(output: OutputOption = None, kubeconfig: Kubeconfig = None, context:
 
 
 def gpus(output: OutputOption = None, kubeconfig: Kubeconfig = None, context: Context = None) -> None:
-    """List the GPU types that Workloads may ask for, and how many of each are free."""
+    """List the GPU types, and how many of each are free."""
     with connected(kubeconfig, context) as cluster:
         entries = platform(cluster).get("gpuTypes") or []
         nodes, pods = seen(cluster) if entries else (None, None)

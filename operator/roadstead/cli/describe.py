@@ -19,7 +19,7 @@ def describe(
     kubeconfig: Kubeconfig = None,
     context: Context = None,
 ) -> None:
-    """Tell all about objects: what was asked for, how it is, why, and what happened."""
+    """Tell all about objects: how they are, why, what happened."""
     from rich.text import Text  # noqa: PLC0415 - 40 ms that --help doesn't need
 
     chosen = targets(objects, default=WORKLOAD)

@@ -51,8 +51,8 @@ class Call:
 
 
 def invoke(
-    target: Annotated[str, typer.Argument(help="Name of a Workload, or deployment/NAME.", autocompletion=workload_words)],
-    path: Annotated[str, typer.Argument(help="Path and query, for example /v1/models.")] = "/",
+    target: Annotated[str, typer.Argument(metavar="WORKLOAD", help="Its name, or deployment/NAME.", autocompletion=workload_words)],
+    path: Annotated[str, typer.Argument(metavar="PATH", help="Path and query, for example /v1/models.")] = "/",
     method: Annotated[str | None, typer.Option("--request", "-X", help="Absent: POST with data, else GET.")] = None,
     data: Annotated[str | None, typer.Option("--data", "-d", help="Body; @FILE: of that file, @-: of standard input.")] = None,
     header: Annotated[
@@ -65,7 +65,7 @@ def invoke(
     kubeconfig: Kubeconfig = None,
     context: Context = None,
 ) -> None:
-    """Send an HTTP request to a Workload or Deployment and print the answer."""
+    """Send an HTTP request to a Workload, and stream its answer."""
     chosen = one_target([target], default=WORKLOAD, allowed=(WORKLOAD, DEPLOYMENT))
     made = call(method, path, headers_of(header or ()), data, seconds(timeout))
     with connected(kubeconfig, context, namespace) as cluster:

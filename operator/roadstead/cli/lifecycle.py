@@ -35,7 +35,7 @@ def start(workloads: Workloads, namespace: Namespace = None, kubeconfig: Kubecon
 
 
 def stop(workloads: Workloads, namespace: Namespace = None, kubeconfig: Kubeconfig = None, context: Context = None) -> None:
-    """Stop Workloads: their pods end, requests in flight get their grace period."""
+    """Stop Workloads; what is in flight gets its grace period."""
     chosen = targets(workloads, default=WORKLOAD, allowed=(WORKLOAD,))
     with connected(kubeconfig, context, namespace) as cluster:
         for target in chosen:
@@ -44,7 +44,7 @@ def stop(workloads: Workloads, namespace: Namespace = None, kubeconfig: Kubeconf
 
 
 def restart(workloads: Workloads, namespace: Namespace = None, kubeconfig: Kubeconfig = None, context: Context = None) -> None:
-    """Replace all pods of Workloads, one after another, so that requests go on being answered."""
+    """Replace all pods of Workloads, one after another."""
     chosen = targets(workloads, default=WORKLOAD, allowed=(WORKLOAD,))
     now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     with connected(kubeconfig, context, namespace) as cluster:
@@ -62,7 +62,7 @@ def delete(
     kubeconfig: Kubeconfig = None,
     context: Context = None,
 ) -> None:
-    """Delete objects: Workloads and Artifacts so that they can be restored, Deployments for good."""
+    """Delete objects; Workloads and Artifacts can be restored."""
     chosen = targets(objects)
     with connected(kubeconfig, context, namespace) as cluster:
         for target in chosen:
@@ -97,7 +97,7 @@ def register(
     kubeconfig: Kubeconfig = None,
     context: Context = None,
 ) -> None:
-    """Register an Artifact: it gets a version, and its content never changes again."""
+    """Register an Artifact: it gets a version and is frozen."""
     target = one_target(artifact, default=ARTIFACT, allowed=(ARTIFACT,))
     patience_seconds = seconds(timeout)
     with connected(kubeconfig, context, namespace) as cluster:

@@ -34,7 +34,7 @@ def token(
     kubeconfig: Kubeconfig = None,
     context: Context = None,
 ) -> None:
-    """Print a token: a new one of a ServiceAccount, or the one in your kubeconfig."""
+    """Print a token: your own, or a new one of a ServiceAccount."""
     if service_account is None and (audience or duration):
         raise typer.BadParameter("--audience and --duration need --service-account: your own token is as it is")
     valid_seconds = seconds(duration or "1h")

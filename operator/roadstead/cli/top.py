@@ -49,7 +49,7 @@ def top(
     kubeconfig: Kubeconfig = None,
     context: Context = None,
 ) -> None:
-    """Show the replicas of Workloads, the GPUs they hold, and the CPU and memory they use."""
+    """Show what Workloads use: GPUs, CPU and memory."""
     names = {target.name for target in targets(workloads, default=WORKLOAD, allowed=(WORKLOAD,))} if workloads else set()
     if names and (selector or all_namespaces):
         raise typer.BadParameter("names exclude --selector and --all-namespaces")
