@@ -17,7 +17,7 @@ from hack.cluster.metrics_server import metrics_server
 from tests.build import raw_artifact, raw_workload
 from tests.clusters import NAMESPACE, apply, install_crds, install_rbac, running_operator, wait_admission, wait_for
 from tests.support.commandline import CommandLine
-from tests.world import here, wait_state
+from tests.world import here
 
 pytestmark = pytest.mark.timeout(300)
 STREAM_SECONDS = 3
@@ -150,16 +150,30 @@ def test_logs_go_on_after_a_restart_of_the_api_server(world: World, cli: Command
 
 
 def test_logs_of_the_run_before(world: World, cli: CommandLine) -> None:
-    apply(world.cluster, here(cli.namespace, raw_artifact(containers=[world.container("main", "print('first and last words'); exit(3)")])))
-    apply(world.cluster, here(cli.namespace, raw_workload()))
-    wait_state(world.cluster, cli.namespace, "errored", seconds=120)
+    """Its first run ends, the second one finds what that left and goes on: so the first one's log is kept."""
+    script = (
+        "import os, signal\nmark = os.path.join(os.environ['HOME'], 'mark')\nif os.path.exists(mark):\n"
+        "    print('second run', flush=True)\n    signal.pause()\nopen(mark, 'w').close()\nprint('first run')\nexit(3)"
+    )
+    apply(world.cluster, here(cli.namespace, raw_artifact(containers=[world.container("main", script)])))
+    apply(world.cluster, here(cli.namespace, raw_workload(template={"terminationGracePeriodSeconds": 1})))
+    wait_for(lambda: cli("logs", "chat", code=None).out == "second run\n", "the second run", 120, pause=1)
 
-    # Between two runs the kubelet may have taken the older one's log away already, and says so in its place.
-    wait_for(lambda: cli("logs", "chat", "--previous", code=None).out == "first and last words\n", "the log of the run before", 60, pause=1)
-    told = cli("describe", "chat").out
-    assert "Last lines of the failing container" in told
-    assert "exit" in told
-    assert "first and last words" in cli("wait", "chat", code=1).err
+    assert cli("logs", "chat", "--previous").out == "first run\n"
+
+
+def test_what_a_failing_container_said_last(world: World, cli: CommandLine) -> None:
+    # Nobody answers the probe: without one each run would be ready, and its Workload running, for a moment.
+    probe = {"path": "/ready", "initialDelaySeconds": 0, "periodSeconds": 1, "timeoutSeconds": 2}
+    failing = world.container("main", "print('last words'); exit(3)", readinessProbe=probe)
+    apply(world.cluster, here(cli.namespace, raw_artifact(containers=[failing])))
+    apply(world.cluster, here(cli.namespace, raw_workload()))
+
+    failed = cli("wait", "chat", "--timeout=140s", code=1)
+
+    assert "workload/chat is errored" in failed.err
+    assert "last words" in failed.err
+    assert "Last lines of the failing container\n  last words\n" in cli("describe", "chat").out
 
 
 def test_invoke(chat: CommandLine) -> None:
