@@ -100,6 +100,8 @@ def test_an_end_loses_no_request(cluster: ControlCluster, api_kubeconfig: Path, 
             slow.sendall(head.encode() + body[:5])
             served.process.send_signal(signal.SIGTERM)
             wait_for(lambda: not answers(f"{served.health}/readyz"), "readiness to go")
+            told = httpx.get(f"{served.url}/api/v2/version")
+            assert (told.status_code, told.headers["Connection"]) == (200, "close"), "clients are asked to connect anew, elsewhere"
             before = sum(done)
             wait_for(lambda: sum(done) > before, "requests to be served still")
             elsewhere.set()

@@ -50,6 +50,7 @@ class Mirror(Generic[R]):
 
     def get(self, id: str) -> R | None:
         """What is known under the id, softly deleted or not."""
+        self._catch_up()
         return self._by_id.get(id)
 
     def named(self, namespace: str, name: str) -> R | None:
@@ -63,6 +64,7 @@ class Mirror(Generic[R]):
 
     def within(self, namespaces: Iterable[str]) -> Iterator[R]:
         """All of these namespaces."""
+        self._catch_up()
         return (record for namespace in namespaces for record in self._by_namespace.get(namespace, {}).values())
 
     def put(self, body: Body) -> R:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import orjson
@@ -18,6 +19,7 @@ from roadstead.kube.errors import Forbidden, Invalid, Unreachable
 from roadstead.rest import gitops, idempotency
 from roadstead.rest.cache import Cache
 from roadstead.rest.limits import Buckets
+from roadstead.rest.operators import Operators
 from roadstead.rest.pages import Proxies
 from roadstead.rest.problems import Problem, of_api, steps
 from roadstead.rest.records import artifact_record, workload_record
@@ -345,8 +347,20 @@ class TestMirror:
         mirror._heard(("team", "other"), None, workload_record(other))
         assert mirror.get(id) is not None
         mirror.reflector.last_heard += 1000
-        mirror._heard(("team", "other"), None, workload_record(other))
         assert mirror.get(id) is None
+        assert [record.name for record in mirror.within(["team"])] == ["other"]
+
+
+def test_an_operator_is_alive_while_its_lease_changes() -> None:
+    now = datetime.now(UTC)
+    lease = {"holderIdentity": "a", "leaseDurationSeconds": 15, "renewTime": now.isoformat()}
+    operators = Operators(None, "ns")  # type: ignore[arg-type]  # nothing is asked here
+    assert operators._judge(lease), "renewed just now, by the cluster's clock"
+    operators._changed_at -= 1000
+    assert not operators._judge(lease), "nobody has renewed it, by our own"
+    assert operators._judge({**lease, "renewTime": (now - timedelta(hours=1)).isoformat()}), "a clock that goes wrong renews all the same"
+    old = Operators(None, "ns")  # type: ignore[arg-type]
+    assert not old._judge({**lease, "renewTime": (now - timedelta(hours=1)).isoformat()})
 
 
 def test_a_registered_artifact_is_compared_by_meaning() -> None:
