@@ -39,6 +39,8 @@ RESTARTED_ANNOTATION: Final = f"{GROUP}/restarted-at"
 PAUSED_ANNOTATION: Final = "autoscaling.keda.sh/paused-replicas"
 """KEDA's: on a ScaledObject, holds its target at that count (KEDA docs, "Pausing autoscaling")."""
 
+OPERATOR_LEASE: Final = "roadstead-operator"
+"""The Lease by which one operator leads."""
 FIELD_MANAGER: Final = "roadstead"
 BOOKKEEPING_MANAGER: Final = "roadstead-bookkeeping"
 """Writes the annotations that belong to the operator on objects that belong to users."""

@@ -7,19 +7,14 @@ whether this replica leads or not, and the event loop turns in time.
 
 from __future__ import annotations
 
-import time
-
 from aiohttp import web
 
 from roadstead.controller.controller import Controller
 from roadstead.lag import LoopLag
+from roadstead.probes import late, silent
 
-SILENT_SECONDS = 180.0
-"""Bookmarks come once a minute; a watch without a word for three has been lost."""
 WAITING_SECONDS = 600.0
 """Even a burst of thousands is through by then; a key that still waits has workers that hang."""
-LATE_SECONDS = 5.0
-"""An event loop so late renews no Lease in time."""
 
 
 class Health:
@@ -34,14 +29,9 @@ class Health:
         """A sentence on what is wrong with a filled process, or None."""
         if not self.filled:
             return None
-        now = time.monotonic()
         if (waits := self._controller.queue.oldest_age_seconds) > WAITING_SECONDS:
             return f"an object has waited {waits:.0f} s to be reconciled"
-        for reflector in self._controller.mirrors.reflectors:
-            silent = now - max(reflector.last_heard, reflector.last_failed)
-            if reflector.present and silent > SILENT_SECONDS:
-                return f"the watch of {reflector.resource.plural} has been silent for {silent:.0f} s"
-        return None
+        return silent(self._controller.mirrors.reflectors)
 
     async def livez(self, _: web.Request) -> web.Response:
         problem = self.problem()
@@ -49,8 +39,7 @@ class Health:
 
     async def readyz(self, _: web.Request) -> web.Response:
         problem = self.problem() if self.filled else "caches are being filled"
-        if problem is None and (late := self._lag.worst_seconds) > LATE_SECONDS:
-            problem = f"the event loop was {late:.1f} s late"
+        problem = problem or late(self._lag)
         return web.Response(text=problem or "ok", status=503 if problem else 200)
 
     def routes(self) -> list[web.RouteDef]:

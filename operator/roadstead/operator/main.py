@@ -24,6 +24,7 @@ from roadstead.kube.lease import Elector
 from roadstead.lag import LoopLag
 from roadstead.listener import served
 from roadstead.logs import configure, set_level
+from roadstead.names import OPERATOR_LEASE
 from roadstead.operator.health import Health
 from roadstead.operator.leadership import Leadership
 from roadstead.operator.metrics import Metrics
@@ -56,7 +57,7 @@ async def serve(settings: Settings) -> None:
         elector = Elector(
             unfenced,
             namespace=settings.namespace,
-            name="roadstead-operator",
+            name=OPERATOR_LEASE,
             identity=identity,
             on_started=leadership.gained,
             on_stopped=leadership.lost,

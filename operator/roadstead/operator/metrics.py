@@ -7,9 +7,7 @@ series are there from the start, at 0: an alert on a rate would miss the first f
 from __future__ import annotations
 
 import itertools
-import time
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 import prometheus_client as prometheus
@@ -22,30 +20,16 @@ from roadstead.api.conditions import State
 from roadstead.api.deployment import Importance
 from roadstead.controller.controller import Controller, Result
 from roadstead.controller.kinds import Kind
+from roadstead.figures import BUCKETS, calls, gauge, lag, mirrors
 from roadstead.kube.client import ApiClient
 from roadstead.kube.lease import Elector
 from roadstead.listener import metrics_route
+from roadstead.names import OPERATOR_LEASE
 
 QUEUE: Final = "roadstead"
-LEASE: Final = "roadstead-operator"
-METHODS: Final = {
-    "get": "GET",
-    "list": "GET",
-    "watch": "GET",
-    "apply": "PATCH",
-    "patch": "PATCH",
-    "create": "POST",
-    "update": "PUT",
-    "delete": "DELETE",
-}
-NO_ANSWER: Final = "<error>"
-"""client-go's code of a call that got no answer."""
-BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 NONE: Final = "none"
 ANY: Final = "any"
 """The GPU type of those who don't ask for one."""
-
-prometheus.disable_created_metrics()  # type: ignore[no-untyped-call]  # they double the series, and nothing here needs them
 
 
 class Metrics:
@@ -61,17 +45,20 @@ class Metrics:
             "controller_runtime_reconcile_errors_total", "Reconciles that failed, by kind", controller, registry=self.registry
         )
         self._seconds = prometheus.Histogram(
-            "controller_runtime_reconcile_time_seconds", "Seconds a reconcile took", controller, buckets=BUCKETS, registry=self.registry
-        )
-        self._waited = prometheus.Histogram(
-            "workqueue_queue_duration_seconds", "Seconds a key waited for a worker", ["name"], buckets=BUCKETS, registry=self.registry
-        ).labels(QUEUE)
-        self._lag = prometheus.Histogram(
-            "roadstead_event_loop_lag_seconds",
-            "Seconds that the event loop was late, twice a second",
+            "controller_runtime_reconcile_time_seconds",
+            "Seconds a reconcile took",
+            controller,
             buckets=BUCKETS,
             registry=self.registry,
         )
+        self._waited = prometheus.Histogram(
+            "workqueue_queue_duration_seconds",
+            "Seconds a key waited for a worker",
+            ["name"],
+            buckets=BUCKETS,
+            registry=self.registry,
+        ).labels(QUEUE)
+        self._lag = lag(self.registry)
         for kind in Kind:
             self._errors.labels(kind.lower())
             self._seconds.labels(kind.lower())
@@ -115,8 +102,8 @@ class _Kept(Collector):
 
     def collect(self) -> Iterator[Metric]:
         queue = self._controller.queue
-        yield _gauge("workqueue_depth", "Keys that wait for a worker", "name", [(QUEUE, queue.depth)])
-        yield _gauge(
+        yield gauge("workqueue_depth", "Keys that wait for a worker", "name", [(QUEUE, queue.depth)])
+        yield gauge(
             "roadstead_workqueue_oldest_seconds",
             "How long the key that waits longest has waited; 0 on a standby",
             "name",
@@ -124,34 +111,22 @@ class _Kept(Collector):
         )
         yield _counter("workqueue_adds", "Keys queued", queue.adds)
         yield _counter("workqueue_retries", "Retries asked for", queue.retries)
-        yield self._calls()
-        yield _gauge("leader_election_master_status", "1 on the replica that leads", "name", [(LEASE, self._elector.leading)])
+        yield calls(self._clients)
+        yield gauge("leader_election_master_status", "1 on the replica that leads", "name", [(OPERATOR_LEASE, self._elector.leading)])
         yield self._states()
         yield self._replicas()
         yield from self._gpus()
-        yield from self._reflectors()
-
-    def _calls(self) -> Metric:
-        counts = Counter(dict.fromkeys(((method, "200") for method in METHODS.values()), 0))
-        for client in self._clients:
-            for (verb, _, status), count in client.calls.items():
-                counts[METHODS[verb], str(status) if status else NO_ANSWER] += count
-        calls = CounterMetricFamily(
-            "rest_client_requests", "Calls to the API server that have ended, kopf's watches left out", labels=["method", "code"]
-        )
-        for labels, count in counts.items():
-            calls.add_metric(labels, count)
-        return calls
+        yield from mirrors(self._controller.mirrors.reflectors)
 
     def _states(self) -> Metric:
         states = self._controller.objects.states
         counts = [(str(state), states[state]) for state in State if state is not State.UNKNOWN]
-        return _gauge("roadstead_workload_state", "Workloads by the state in their status", "state", [*counts, (NONE, states[""])])
+        return gauge("roadstead_workload_state", "Workloads by the state in their status", "state", [*counts, (NONE, states[""])])
 
     def _replicas(self) -> Metric:
         seen = [view for _, view in self._controller.mirrors.deployments()]
         wanted, ready = sum(view.spec_replicas for view in seen), sum(view.ready for view in seen)
-        return _gauge("roadstead_workload_replicas", "Replicas of all Workloads", "replicas", [("desired", wanted), ("ready", ready)])
+        return gauge("roadstead_workload_replicas", "Replicas of all Workloads", "replicas", [("desired", wanted), ("ready", ready)])
 
     def _gpus(self) -> Iterator[Metric]:
         """By type and importance; types of Platform's catalogue, so there are not many. A replica that led before knows old ones still."""
@@ -167,30 +142,9 @@ class _Kept(Collector):
                 family.add_metric([gpu_type or ANY, importance or NONE], count)
             yield family
 
-    def _reflectors(self) -> Iterator[Metric]:
-        now = time.monotonic()
-        mirrors = [
-            (f"{r.resource.plural}.{r.resource.group}".rstrip("."), now - r.last_heard if r.present else 0.0, len(r.items))
-            for r in self._controller.mirrors.reflectors
-        ]
-        yield _gauge(
-            "roadstead_reflector_silent_seconds",
-            "Seconds since a watch was last heard of; bookmarks come once a minute",
-            "resource",
-            [(name, silent) for name, silent, _ in mirrors],
-        )
-        yield _gauge("roadstead_reflector_objects", "Objects mirrored", "resource", [(name, count) for name, _, count in mirrors])
-
 
 def _counter(name: str, documentation: str, amount: float) -> Metric:
     """A counter of the work queue."""
     family = CounterMetricFamily(name, documentation, labels=["name"])
     family.add_metric([QUEUE], amount)
-    return family
-
-
-def _gauge(name: str, documentation: str, label: str, values: Iterable[tuple[str, float]]) -> Metric:
-    family = GaugeMetricFamily(name, documentation, labels=[label])
-    for value, amount in values:
-        family.add_metric([value], amount)
     return family

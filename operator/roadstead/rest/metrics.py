@@ -2,32 +2,16 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterable, Sequence
-from typing import Final
 
 import prometheus_client as prometheus
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
 from roadstead import __version__
+from roadstead.figures import BUCKETS, calls, lag, mirrors
 from roadstead.kube.client import ApiClient
 from roadstead.rest.cache import Cache
-
-BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
-NO_ANSWER: Final = "<error>"
-METHODS: Final = {
-    "get": "GET",
-    "list": "GET",
-    "watch": "GET",
-    "apply": "PATCH",
-    "patch": "PATCH",
-    "create": "POST",
-    "update": "PUT",
-    "delete": "DELETE",
-}
-
-prometheus.disable_created_metrics()  # type: ignore[no-untyped-call]  # they double the series, and nothing here needs them
 
 
 class Metrics:
@@ -45,12 +29,7 @@ class Metrics:
         self._misses = prometheus.Counter(
             "roadstead_api_cache_misses_total", "Ids that had to be looked up in the cluster", ["resource"], registry=self.registry
         )
-        self._lag = prometheus.Histogram(
-            "roadstead_event_loop_lag_seconds",
-            "Seconds that the event loop was late, twice a second",
-            buckets=BUCKETS,
-            registry=self.registry,
-        )
+        self._lag = lag(self.registry)
         prometheus.Info("roadstead_build", "The API's version", registry=self.registry).info({"version": __version__})
         prometheus.ProcessCollector(registry=self.registry)
 
@@ -81,15 +60,5 @@ class _Kept(Collector):
         self._clients = clients
 
     def collect(self) -> Iterable[Metric]:
-        calls = CounterMetricFamily("rest_client_requests", "Calls to the API server that have ended", labels=["method", "code"])
-        totals: dict[tuple[str, str], int] = {}
-        for (verb, _, code), count in itertools.chain.from_iterable(client.calls.items() for client in self._clients):
-            key = (METHODS[verb], str(code) if code else NO_ANSWER)
-            totals[key] = totals.get(key, 0) + count
-        for labels, count in totals.items():
-            calls.add_metric(labels, count)
-        yield calls
-        mirrored = GaugeMetricFamily("roadstead_api_mirrored_objects", "Objects known", labels=["resource"])
-        for reflector in self._cache.reflectors:
-            mirrored.add_metric([reflector.resource.plural], len(reflector.items))
-        yield mirrored
+        yield calls(self._clients)
+        yield from mirrors(self._cache.reflectors)

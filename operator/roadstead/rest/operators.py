@@ -11,9 +11,9 @@ from typing import Final
 from roadstead.kube.client import ApiClient
 from roadstead.kube.errors import ApiError, NotFound
 from roadstead.kube.resource import LEASES, Body
+from roadstead.names import OPERATOR_LEASE
 
 log = logging.getLogger(__name__)
-LEASE: Final = "roadstead-operator"
 LOOK_SECONDS: Final = 5.0
 PATIENCE: Final = 3.0
 """Lease durations without a renewal after which nobody leads; a change of leader takes one or two."""
@@ -33,12 +33,12 @@ class Operators:
         """Look until cancelled. While the API server can't be asked the verdict stays: nothing is known of the operator then."""
         while True:
             try:
-                lease = await self._client.get(LEASES, self._namespace, LEASE)
+                lease = await self._client.get(LEASES, self._namespace, OPERATOR_LEASE)
             except NotFound:
                 self._say(False)
             except ApiError as error:
                 if not error.transient:
-                    log.error("May not read Lease %s/%s, so states can't become unknown: %s", self._namespace, LEASE, error)
+                    log.error("May not read Lease %s/%s, so states can't become unknown: %s", self._namespace, OPERATOR_LEASE, error)
             else:
                 self._say(self._judge(lease["spec"]))
             await asyncio.sleep(LOOK_SECONDS)

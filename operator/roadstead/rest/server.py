@@ -10,13 +10,11 @@ import asyncio
 import contextlib
 import logging
 import signal
-import time
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
 
 import uvicorn
 import uvloop
-from aiohttp import web
 
 from roadstead import __version__
 from roadstead.kube.client import ApiClient
@@ -29,6 +27,7 @@ from roadstead.rest.cache import Cache
 from roadstead.rest.callers import Callers
 from roadstead.rest.context import Api
 from roadstead.rest.edge import Edge
+from roadstead.rest.health import Health
 from roadstead.rest.keda import Keda
 from roadstead.rest.metrics import Metrics
 from roadstead.rest.operators import Operators
@@ -41,9 +40,6 @@ from roadstead.rest.verdicts import Keeping
 from roadstead.settings import ApiSettings
 
 log = logging.getLogger(__name__)
-SILENT_SECONDS = 180.0
-"""Bookmarks come once a minute; a watch without a word for three has been lost."""
-LATE_SECONDS = 5.0
 IN_FLIGHT = 256
 """Calls of the API server under way at once for callers; a Workload's creation takes three."""
 KEEP_ALIVE_SECONDS = 75
@@ -53,46 +49,6 @@ def run(settings: ApiSettings) -> None:
     """Serve in this process until SIGTERM or SIGINT. Raises when one of its parts ends beyond repair."""
     configure(settings.log_format, settings.log_level)
     uvloop.run(serve(settings))
-
-
-class Health:
-    """What the probes ask."""
-
-    def __init__(self, cache: Cache, lag: LoopLag) -> None:
-        self._cache = cache
-        self._lag = lag
-        self.leaving = False
-
-    def problem(self) -> str | None:
-        """What a restart may cure, in a sentence. An API server that can't be reached is no such thing."""
-        now = time.monotonic()
-        for reflector in self._cache.reflectors:
-            silent = now - max(reflector.last_heard, reflector.last_failed)
-            if reflector.present and silent > SILENT_SECONDS:
-                return f"the watch of {reflector.resource.plural} has been silent for {silent:.0f} s"
-        return None
-
-    def unready(self) -> str | None:
-        """Why no request should come here, in a sentence."""
-        if self.leaving:
-            return "about to end"
-        if not self._cache.filled:
-            return "caches are being filled"
-        if (late := self._lag.worst_seconds) > LATE_SECONDS:
-            return f"the event loop was {late:.1f} s late"
-        return self.problem()
-
-    async def livez(self, _: web.Request) -> web.Response:
-        problem = self.problem()
-        return web.Response(text=problem or "ok", status=503 if problem else 200)
-
-    async def readyz(self, _: web.Request) -> web.Response:
-        problem = self.unready()
-        return web.Response(text=problem or "ok", status=503 if problem else 200)
-
-    def routes(self) -> list[web.RouteDef]:
-        """The probes' paths."""
-        return [web.get("/livez", self.livez), web.get("/readyz", self.readyz)]
 
 
 class Server(uvicorn.Server):

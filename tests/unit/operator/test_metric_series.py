@@ -13,9 +13,10 @@ from prometheus_client.parser import text_string_to_metric_families
 from roadstead.controller.controller import Result
 from roadstead.controller.kinds import Kind
 from roadstead.controller.objects import Objects
+from roadstead.figures import METHODS
 from roadstead.kube.resource import DEPLOYMENTS, PODS
 from roadstead.kube.transport import Verb
-from roadstead.operator.metrics import METHODS, Metrics
+from roadstead.operator.metrics import Metrics
 from tests.build import raw_workload
 
 Sample = dict[tuple[str, frozenset[tuple[str, str]]], float]

@@ -1,0 +1,31 @@
+"""What liveness and readiness ask of every process that mirrors the cluster."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from typing import Any, Final
+
+from roadstead.kube.reflector import Reflector
+from roadstead.lag import LoopLag
+
+SILENT_SECONDS: Final = 180.0
+"""Bookmarks come once a minute; a watch without a word for three has been lost."""
+LATE_SECONDS: Final = 5.0
+"""An event loop so late renews no Lease, and answers nobody, in time."""
+
+
+def silent(reflectors: Iterable[Reflector[Any]]) -> str | None:
+    """Which watch a restart may bring back, in a sentence. An API server that can't be reached is no such thing."""
+    now = time.monotonic()
+    for reflector in reflectors:
+        seconds = now - max(reflector.last_heard, reflector.last_failed)
+        if reflector.present and seconds > SILENT_SECONDS:
+            return f"the watch of {reflector.resource.plural} has been silent for {seconds:.0f} s"
+    return None
+
+
+def late(lag: LoopLag) -> str | None:
+    """Whether the event loop turns in time, in a sentence."""
+    seconds = lag.worst_seconds
+    return f"the event loop was {seconds:.1f} s late" if seconds > LATE_SECONDS else None
