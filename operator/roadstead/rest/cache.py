@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Callable, Collection, Coroutine, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from enum import StrEnum
 from typing import Any, Final, Generic, TypeVar
 
 from roadstead.api.platform import Platform, PlatformSpec
@@ -31,6 +32,24 @@ AHEAD_SECONDS: Final = 120.0
 """A watch that has been heard of for so long after a write has passed it: bookmarks come once a minute."""
 
 
+class Order(StrEnum):
+    """By what a mirror is kept sorted, once somebody has asked for it so; equal ones by id."""
+
+    TITLE = "title"
+    CREATED = "created"
+    UPDATED = "updated"
+
+    def key(self, record: Record) -> tuple[str, str]:
+        """What decides."""
+        match self:
+            case Order.TITLE:
+                return record.title.casefold(), record.id
+            case Order.CREATED:
+                return record.created_at, record.id
+            case Order.UPDATED:
+                return record.updated_at, record.id
+
+
 class Mirror(Generic[R]):
     """One kind."""
 
@@ -39,6 +58,7 @@ class Mirror(Generic[R]):
         self.what = what
         """What a person calls it."""
         self._changed = asyncio.Event()
+        self._ordered: dict[Order, list[R]] = {}
         self.reflector: Reflector[R] = Reflector(client, resource, project=project, notify=self._heard)
         self._client = client
         self.project = project
@@ -66,6 +86,14 @@ class Mirror(Generic[R]):
         """All of these namespaces."""
         self._catch_up()
         return (record for namespace in namespaces for record in self._by_namespace.get(namespace, {}).values())
+
+    def ordered(self, order: Order) -> Sequence[R]:
+        """All of them, ascending; sorted once until something changes."""
+        self._catch_up()
+        found = self._ordered.get(order)
+        if found is None:
+            found = self._ordered[order] = sorted(self._by_id.values(), key=order.key)
+        return found
 
     def put(self, body: Body) -> R:
         """Take in what the API server has just answered to a write or a question."""
@@ -142,6 +170,7 @@ class Mirror(Generic[R]):
         self._by_namespace[record.namespace][record.name] = record
 
     def _touch(self) -> None:
+        self._ordered.clear()
         self._changed.set()
         self._changed = asyncio.Event()
 

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from roadstead.kube.errors import ApiError
 from roadstead.names import ID_LABEL
-from roadstead.rest.cache import Mirror
+from roadstead.rest.cache import Mirror, Order
 from roadstead.rest.callers import Caller
 from roadstead.rest.limits import Buckets
 from roadstead.rest.problems import not_found, too_many, unavailable
@@ -69,10 +69,10 @@ class Reads:
             self._misses.take(caller.username)  # what another replica has just made is no guess
         return found
 
-    async def all(self, caller: Caller, mirror: Mirror[R]) -> list[R]:
-        """All that the caller may list and that isn't deleted, in no particular order."""
+    async def all(self, caller: Caller, mirror: Mirror[R], order: Order) -> list[R]:
+        """All that the caller may list and that isn't deleted, ascending."""
         namespaces = await self._rights.namespaces(caller, "list", mirror.resource, mirror.namespaces)
-        return [record for record in mirror.within(namespaces) if not record.deleted]
+        return [record for record in mirror.ordered(order) if record.namespace in namespaces and not record.deleted]
 
 
 def unasked(mirror: Mirror[R], error: ApiError) -> Exception:

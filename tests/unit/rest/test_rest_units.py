@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -17,7 +18,7 @@ from roadstead.api.conditions import State
 from roadstead.desired.quantities import in_bytes
 from roadstead.kube.errors import Forbidden, Invalid, Unreachable
 from roadstead.rest import gitops, idempotency
-from roadstead.rest.cache import Cache
+from roadstead.rest.cache import Cache, Order
 from roadstead.rest.limits import Buckets
 from roadstead.rest.operators import Operators
 from roadstead.rest.pages import Proxies
@@ -175,11 +176,11 @@ def test_a_collection_made_by_hand_has_an_id_too() -> None:
 def test_pages_do_not_overlap_and_miss_nothing() -> None:
     records = [workload_record(stored(f"w{number}", uid=str(number), spec={"displayName": f"n{number % 7}"})) for number in range(250)]
     for sort in Sort:
-        whole = [
-            record.id
-            for offset in range(0, 250, 10)
-            for record in Listing(offset, 10, None, None, sort).part(records, lambda record: record.state)
-        ]
+        listing = Listing(0, 10, None, None, sort)
+        ordered = sorted(records, key=listing.order.key)
+        pages = [replace(listing, offset=offset).part(ordered, lambda record: record.state) for offset in range(0, 260, 10)]
+        assert pages.pop() == []
+        whole = [record.id for page in pages for record in page]
         assert sorted(whole) == sorted(record.id for record in records)
         keys = {"name": "title", "createdAt": "created_at", "updatedAt": "updated_at", "status": "state"}
         values = [getattr(next(each for each in records if each.id == id), keys[sort.removeprefix("-")]) for id in whole]
@@ -338,6 +339,16 @@ class TestMirror:
         mirror.put(stored(version=9, uid="successor"))
         self.heard(cache, None, stored(version=8, uid="u"))
         assert mirror.get(id) is not None
+
+    def test_it_is_in_order_after_every_change(self) -> None:
+        cache = Cache(None)  # type: ignore[arg-type]
+        mirror = cache.workloads
+        for number, title in enumerate(("b", "C", "a")):
+            mirror.put(stored(f"w{number}", uid=str(number), spec={"displayName": title}))
+        assert [record.title for record in mirror.ordered(Order.TITLE)] == ["a", "b", "C"]
+        mirror.put(stored("w9", uid="9", spec={"displayName": "aa"}))
+        mirror.drop(mirror.ordered(Order.TITLE)[0])
+        assert [record.title for record in mirror.ordered(Order.TITLE)] == ["aa", "b", "C"]
 
     def test_what_the_watch_never_brought_goes_in_time(self) -> None:
         cache = Cache(None)  # type: ignore[arg-type]

@@ -69,7 +69,7 @@ async def list_all(
     mirror = api.cache.artifacts
     found = listing.chosen(
         record
-        for record in await api.reads.all(caller, mirror)
+        for record in await api.reads.all(caller, mirror, listing.order)
         if status in (None, record.status) and (collection is None or record.collection == collection.lower())
     )
     data = [artifacts.formatted(record) for record in listing.part(found, lambda record: record.status)]

@@ -71,7 +71,7 @@ async def list_all(
     wanted = {id.lower() for id in wid} if wid is not None else None
     found = listing.chosen(
         record
-        for record in await api.reads.all(caller, mirror)
+        for record in await api.reads.all(caller, mirror, listing.order)
         if wanted is None or object_id("workloads", record.namespace, record.workload) in wanted
     )
     here = origin(api, request)

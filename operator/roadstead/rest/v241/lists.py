@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Final, TypeVar
 
 from fastapi import Query
 
+from roadstead.rest.cache import Order
 from roadstead.rest.records import Record
 from roadstead.rest.v241.models import Id, Sort
 
 R = TypeVar("R", bound=Record)
+ORDERS: Final = {"name": Order.TITLE, "createdAt": Order.CREATED, "updatedAt": Order.UPDATED}
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,17 +37,17 @@ class Listing:
             found = [record for record in found if text in record.title.casefold() or record.id.startswith(text)]
         return found
 
-    def part(self, records: Sequence[R], status: Callable[[R], str]) -> list[R]:
-        """The page of them, in order; equal ones by id, so that pages don't overlap."""
-        field, down = self.sort.removeprefix("-"), self.sort.startswith("-")
-        keys: dict[str, Callable[[R], Any]] = {
-            "name": lambda record: (record.title.casefold(), record.id),
-            "createdAt": lambda record: (record.created_at, record.id),
-            "updatedAt": lambda record: (record.updated_at, record.id),
-            "status": lambda record: (status(record), record.id),
-        }
-        end = self.offset + self.limit
-        pick = heapq.nlargest if down else heapq.nsmallest
-        if end <= len(records) // 8:
-            return pick(end, records, key=keys[field])[self.offset :]
-        return sorted(records, key=keys[field], reverse=down)[self.offset : end]
+    @property
+    def order(self) -> Order:
+        """In which order the records are wanted, ascending."""
+        return ORDERS.get(self.sort.removeprefix("-"), Order.CREATED)
+
+    def part(self, records: Sequence[R], status: Callable[[R], str]) -> Sequence[R]:
+        """The page of records that stand in ``order``; equal ones by id, so that pages don't overlap. A status is of the moment."""
+        if self.sort in (Sort.STATUS, Sort.STATUS_DOWN):
+            records = sorted(records, key=lambda record: (status(record), record.id))
+        first, end = self.offset, self.offset + self.limit
+        if not self.sort.startswith("-"):
+            return records[first:end]
+        count = len(records)
+        return records[max(0, count - end) : max(0, count - first)][::-1]

@@ -70,7 +70,7 @@ async def create(request: Request, api: TheApi, caller: TheWriter) -> Response:
 async def list_all(request: Request, api: TheApi, caller: TheCaller, listing: Annotated[Listing, Depends()]) -> Response:
     """Those of all namespaces in which the caller may list them."""
     mirror, alive = api.cache.workloads, api.operators.alive
-    found = listing.chosen(await api.reads.all(caller, mirror))
+    found = listing.chosen(await api.reads.all(caller, mirror, listing.order))
     here = origin(api, request)
     data = [workloads.formatted(record, here, alive) for record in listing.part(found, lambda each: workloads.status(each, alive))]
     return aged(page(request, api.base(request), len(found), listing.offset, listing.limit, data), api.cache.age_seconds(mirror))
