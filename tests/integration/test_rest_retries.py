@@ -94,6 +94,18 @@ def test_a_repetition_makes_nothing_new(cluster: ControlCluster, client: httpx.C
     assert "has been deleted" in gone.json()["detail"][0]["msg"]
 
 
+def test_a_repetition_answers_the_same_whatever_is_used_up_since(cluster: ControlCluster, client: httpx.Client, namespace: str) -> None:
+    key = {"Idempotency-Key": "k"}
+    artifact = client.post(ARTIFACTS, json={"name": "x", "spec": groups()}).json()["id"]
+    bodies = [wanted(), {"artifactId": artifact}]
+    made = [client.post(WORKLOADS, json=body, headers={"Idempotency-Key": str(number)}).json()["id"] for number, body in enumerate(bodies)]
+    cluster.kubectl("create", "quota", "full", "-n", namespace, "--hard=count/workloads.roadstead.dev=1,count/artifacts.roadstead.dev=1")
+    wait_for(lambda: client.post(WORKLOADS, json=wanted(), headers=key).status_code == 403, "the quota")
+    again = [client.post(WORKLOADS, json=body, headers={"Idempotency-Key": str(number)}) for number, body in enumerate(bodies)]
+    assert [answer.status_code for answer in again] == [201, 201], [answer.text for answer in again]
+    assert [answer.json()["id"] for answer in again] == made
+
+
 def test_repetitions_at_once_make_one(cluster: ControlCluster, client: httpx.Client, namespace: str) -> None:
     with ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(lambda _: client.post(WORKLOADS, json=wanted(), headers={"Idempotency-Key": "k"}), range(16)))

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, TypeVar
 
 from roadstead.kube.client import ApiClient
-from roadstead.kube.errors import ApiError, Conflict, NotFound, Unauthorized
+from roadstead.kube.errors import ApiError, Conflict, Forbidden, NotFound, Unauthorized
 from roadstead.kube.resource import Body, Resource
 from roadstead.names import API_MANAGER, CREATED_ANNOTATION, CREATOR_ANNOTATION, ID_LABEL, UPDATED_ANNOTATION
 from roadstead.rest.cache import Mirror
@@ -49,13 +50,39 @@ class Store:
         self._tokens = tokens
         self._rights = rights
 
-    async def create(self, caller: Caller, mirror: Mirror[R], draft: Draft, place: Callable[[Path], Location]) -> R:
-        """Make it. Raises Problem, and Conflict where the name is taken."""
-        return mirror.put(await self._create(caller, mirror.resource, draft, place, dry_run=False))
+    async def create(self, caller: Caller, mirror: Mirror[R], draft: Draft, place: Callable[[Path], Location], once: Once | None) -> R:
+        """Make it, or find what the very same request has made before. Raises Problem."""
+        made = await self.already(caller, mirror, draft, once)
+        if made is not None:
+            return made
+        try:
+            return mirror.put(await self._create(caller, mirror.resource, draft, place, dry_run=False))
+        except Conflict as error:
+            made = await self.already(caller, mirror, draft, once)
+            if made is None:
+                raise unavailable(f"the name chosen is taken: {error.message}", 1) from error
+            return made
 
     async def rehearse(self, caller: Caller, mirror: Mirror[R], draft: Draft, place: Callable[[Path], Location]) -> None:
-        """As ``create``, without effect: schema, rights, policies and quotas are asked."""
-        await self._create(caller, mirror.resource, draft, place, dry_run=True)
+        """As ``create``, without effect: schema, rights, policies and quotas are asked. Raises Problem."""
+        with suppress(Conflict):  # a request with the same key was quicker: ``create`` finds what it made
+            await self._create(caller, mirror.resource, draft, place, dry_run=True)
+
+    async def already(self, caller: Caller, mirror: Mirror[R], draft: Draft, once: Once | None) -> R | None:
+        """What the very same request has made before. Raises Problem where its key has made something else.
+
+        Asked before anything else is: a retry answers the same, whatever has been used up or forbidden since.
+        """
+        if once is None:
+            return None
+        try:
+            body = await self._callers.acting(caller.token).get(mirror.resource, draft.namespace, draft.name)
+        except (NotFound, Forbidden):
+            return None
+        except ApiError as error:
+            raise self._problem(caller, error, whole) from error
+        once.check(body)
+        return mirror.put(body)
 
     async def _create(self, caller: Caller, resource: Resource, draft: Draft, place: Callable[[Path], Location], *, dry_run: bool) -> Body:
         stamps = {CREATOR_ANNOTATION: caller.username, CREATED_ANNOTATION: datetime.now(UTC).isoformat(timespec="microseconds")}
@@ -81,17 +108,6 @@ class Store:
             raise of_api(error, place) from error
         except ApiError as error:
             raise self._problem(caller, error, place) from error
-
-    async def again(self, caller: Caller, mirror: Mirror[R], draft: Draft, once: Once | None, taken: Conflict) -> R:
-        """What is there under the name of ``draft``, if the very same request has made it. Raises Problem."""
-        if once is None:
-            raise unavailable(f"the name chosen at random is taken: {taken.message}", 1) from taken
-        try:
-            body = await self._callers.acting(caller.token).get(mirror.resource, draft.namespace, draft.name)
-        except ApiError as error:
-            raise self._problem(caller, error, whole) from error
-        once.check(body)
-        return mirror.put(body)
 
     async def exists(self, mirror: Mirror[R], draft: Draft) -> bool:
         """Whether it has been made after all."""

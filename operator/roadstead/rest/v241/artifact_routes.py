@@ -8,7 +8,6 @@ from fastapi import Depends, Query, Request, Response
 
 from roadstead.api.artifact import ArtifactStatus
 from roadstead.api.identity import object_id
-from roadstead.kube.errors import Conflict
 from roadstead.names import COLLECTION_LABEL, REQUEST_ANNOTATION
 from roadstead.rest import idempotency, namespaces
 from roadstead.rest.bodies import body_of, described
@@ -49,10 +48,7 @@ async def create(request: Request, api: TheApi, caller: TheWriter) -> Response:
     namespace = namespaces.chosen(request, caller, api.settings.default_namespace)
     collection = await collection_of(api, caller, namespace, wish.artifact_collection_id, ("body", "artifactCollectionId"))
     draft = new_artifact(namespace, wish, wish.name, collection, once)
-    try:
-        made = await api.store.create(caller, api.cache.artifacts, draft, artifacts.place)
-    except Conflict as error:
-        made = await api.store.again(caller, api.cache.artifacts, draft, once, error)
+    made = await api.store.create(caller, api.cache.artifacts, draft, artifacts.place, once)
     return await _done(request, api, made, 201)
 
 

@@ -9,7 +9,6 @@ from fastapi import Depends, Query, Request, Response
 
 from roadstead.api.artifact import ArtifactStatus
 from roadstead.api.identity import object_id
-from roadstead.kube.errors import Conflict
 from roadstead.names import REQUEST_ANNOTATION
 from roadstead.rest import idempotency, namespaces
 from roadstead.rest.bodies import body_of, described
@@ -50,10 +49,7 @@ async def create(request: Request, api: TheApi, caller: TheWriter) -> Response:
     annotations = {REQUEST_ANNOTATION: once.digest} if once else {}
     id = object_id("deployments", namespace, name)
     draft = Draft(id, namespace, name, deployments.spec(wish, workload.name), {}, annotations)
-    try:
-        made = await api.store.create(caller, api.cache.endpoints, draft, deployments.place)
-    except Conflict as error:
-        made = await api.store.again(caller, api.cache.endpoints, draft, once, error)
+    made = await api.store.create(caller, api.cache.endpoints, draft, deployments.place, once)
     return _done(request, api, made, 201)
 
 

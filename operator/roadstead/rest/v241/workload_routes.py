@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final
 from fastapi import Depends, Request, Response
 
 from roadstead.api.identity import object_id
-from roadstead.kube.errors import ApiError, Conflict
+from roadstead.kube.errors import ApiError
 from roadstead.kube.resource import Body
 from roadstead.names import REQUEST_ANNOTATION
 from roadstead.rest import idempotency, namespaces
@@ -51,8 +51,6 @@ async def create(request: Request, api: TheApi, caller: TheWriter) -> Response:
     It starts at once. With an `Idempotency-Key` a repetition of the same request answers the same workload.
     """
     wish = await body_of(request, WorkloadCreate)
-    _check_bundle(api, wish)
-    await _check_scaler(api, wish)
     once = idempotency.once(request.headers.get(idempotency.HEADER), caller.username, await request.body())
     if wish.artifact is not None:
         made = await _with_artifact(request, api, caller, wish, wish.artifact, once)
@@ -60,8 +58,8 @@ async def create(request: Request, api: TheApi, caller: TheWriter) -> Response:
         artifact = await api.reads.find(caller, api.cache.artifacts, wish.artifact_id or "")
         if artifact is None:
             raise invalid(("body", "artifactId"), f"artifact {wish.artifact_id} not found")
-        namespace = namespaces.same(request, artifact.namespace, "artifact")
-        made = await _create(api, caller, _draft(wish, namespace, artifact.name, once), once)
+        draft = _draft(wish, namespaces.same(request, artifact.namespace, "artifact"), artifact.name, once)
+        made = await api.store.already(caller, api.cache.workloads, draft, once) or await _create(api, caller, wish, draft, once)
     done(request, "Workload", made)
     return answer(workloads.formatted(made, origin(api, request), api.operators.alive), 201)
 
@@ -150,11 +148,9 @@ def _draft(wish: WorkloadCreate, namespace: str, artifact: str, once: idempotenc
     return Draft(object_id("workloads", namespace, name), namespace, name, workloads.spec(wish, artifact), {}, annotations)
 
 
-async def _create(api: Api, caller: Caller, draft: Draft, once: idempotency.Once | None) -> WorkloadRecord:
-    try:
-        return await api.store.create(caller, api.cache.workloads, draft, workloads.place)
-    except Conflict as error:
-        return await api.store.again(caller, api.cache.workloads, draft, once, error)
+async def _create(api: Api, caller: Caller, wish: WorkloadCreate, draft: Draft, once: idempotency.Once | None) -> WorkloadRecord:
+    await _check(api, wish)
+    return await api.store.create(caller, api.cache.workloads, draft, workloads.place, once)
 
 
 async def _with_artifact(
@@ -165,20 +161,17 @@ async def _with_artifact(
     collection = await collection_of(api, caller, namespace, inline.artifact_collection_id, ("body", "artifact", "artifactCollectionId"))
     drafted = new_artifact(namespace, inline, inline.name or wish.name, collection, once)
     draft = _draft(wish, namespace, drafted.name, once)
+    made = await api.store.already(caller, api.cache.workloads, draft, once)
+    if made is not None:
+        return made
+    await _check(api, wish)
+    await api.store.rehearse(caller, api.cache.workloads, draft, workloads.place)
+    before = await api.store.already(caller, api.cache.artifacts, drafted, once)
+    artifact = before or await api.store.create(caller, api.cache.artifacts, drafted, artifacts.place_inline, once)
     try:
-        await api.store.rehearse(caller, api.cache.workloads, draft, workloads.place)
-    except Conflict as error:
-        return await api.store.again(caller, api.cache.workloads, draft, once, error)
-    fresh = True
-    try:
-        artifact: ArtifactRecord = await api.store.create(caller, api.cache.artifacts, drafted, artifacts.place_inline)
-    except Conflict as error:
-        artifact = await api.store.again(caller, api.cache.artifacts, drafted, once, error)
-        fresh = False
-    try:
-        return await _create(api, caller, draft, once)
+        return await api.store.create(caller, api.cache.workloads, draft, workloads.place, once)
     except Exception:
-        if fresh:
+        if before is None:
             await _take_back(api, artifact, draft)
         raise
 
@@ -190,6 +183,12 @@ async def _take_back(api: Api, artifact: ArtifactRecord, draft: Draft) -> None:
             await api.store.take_back(api.cache.artifacts, artifact)
     except ApiError:
         log.exception("Artifact %s/%s was made for a Workload that isn't there, and can't be taken back", artifact.namespace, artifact.name)
+
+
+async def _check(api: Api, wish: WorkloadCreate) -> None:
+    """What the API server can't know: whether the Platform has the bundle, and the cluster what scales. Raises 422."""
+    _check_bundle(api, wish)
+    await _check_scaler(api, wish)
 
 
 def _check_bundle(api: Api, wish: WorkloadCreate) -> None:
