@@ -20,11 +20,11 @@ from roadstead.rest.routing import Router, aged, answer, done
 from roadstead.rest.store import Draft
 from roadstead.rest.v241 import artifacts
 from roadstead.rest.v241.common import WRITES, ThisId, responses
+from roadstead.rest.v241.examples import CONTAINER
 from roadstead.rest.v241.lists import Listing
 from roadstead.rest.v241.models import ArtifactCreate, ArtifactFormatted, ArtifactPage, ArtifactUpdate, Id, InlineArtifact
 
 router = Router(prefix="/registry/artifacts", tags=["Artifacts"])
-CONTAINER: Final = {"imageUri": "containous/whoami:latest", "port": 8080, "resourceRequest": {"cpu": 1, "memory": 134217728}}
 EXAMPLE: Final = {"name": "whoami", "spec": {"containerGroups": [{"containers": [CONTAINER]}]}}
 NUMBERED_SECONDS: Final = 2.0
 """How long an answer about a registered artifact may wait for its version, which the operator gives it at once."""

@@ -7,8 +7,10 @@ from typing import Annotated, Any, Final, TypeAlias
 from fastapi import Depends, Path, Request
 
 from roadstead.rest.context import Api
-from roadstead.rest.problems import Problem
-from roadstead.rest.v241.models import ID_PATTERN, Invalid, Trouble
+from roadstead.rest.problems import CLUSTER_AWAY, NO_TOKEN, defect
+from roadstead.rest.routing import JSON
+from roadstead.rest.v241.examples import PLACE, WORKLOAD_ID
+from roadstead.rest.v241.models import ID_PATTERN, Invalid, Trouble, Wire
 
 
 def path_id(id: Annotated[str, Path(pattern=ID_PATTERN, description="24 hexadecimal digits.")]) -> str:
@@ -26,20 +28,25 @@ def responses(*codes: int) -> dict[int | str, dict[str, Any]]:
     return {code: RESPONSES[code] for code in sorted({*codes, *everywhere})}
 
 
+def _trouble(description: str, example: Any, model: type[Wire] = Trouble, headers: dict[str, Any] | None = None) -> dict[str, Any]:
+    found: dict[str, Any] = {"model": model, "description": description, "content": {JSON: {"example": {"detail": example}}}}
+    return found if headers is None else {**found, "headers": headers}
+
+
 RESPONSES: Final[dict[int, dict[str, Any]]] = {
-    400: {"model": Trouble, "description": "The body isn't JSON, or an id isn't 24 hexadecimal digits."},
-    401: {
-        "model": Trouble,
-        "description": "No token, or none that the cluster accepts.",
-        "headers": {"WWW-Authenticate": {"description": "Always Bearer.", "schema": {"type": "string"}}},
-    },
-    403: {"model": Trouble, "description": "The caller may see the object but not do this."},
-    404: {"model": Trouble, "description": "There is no such object, or the caller may not see it."},
-    413: {"model": Trouble, "description": "The body is too large."},
-    422: {"model": Invalid, "description": "The request, or its wish, can't be: where and why."},
-    429: {"model": Trouble, "description": "Too many requests of this caller.", "headers": RETRY},
-    500: {"model": Trouble, "description": "A defect; the answer names the request's id."},
-    503: {"model": Trouble, "description": "The cluster's API server can't be reached.", "headers": RETRY},
+    400: _trouble("The body isn't JSON, or an id isn't 24 hexadecimal digits.", "an id is 24 hexadecimal digits"),
+    401: _trouble(
+        "No token, or none that the cluster accepts.",
+        NO_TOKEN,
+        headers={"WWW-Authenticate": {"description": "Always Bearer.", "schema": {"type": "string"}}},
+    ),
+    403: _trouble("The caller may see the object but not do this.", "ada@example.com may not delete workloads in namespace team"),
+    404: _trouble("There is no such object, or the caller may not see it.", f"workload {WORKLOAD_ID} not found"),
+    413: _trouble("The body is too large.", "the body is larger than 1048576 bytes"),
+    422: _trouble("The request, or its wish, can't be: where and why.", [PLACE], Invalid),
+    429: _trouble("Too many requests of this caller.", "ada@example.com asks too often; wait 2 s", headers=RETRY),
+    500: _trouble("A defect; the answer names the request's id.", defect("4bf92f3577b34da6a3ce929d0e0e4736").detail),
+    503: _trouble("The cluster's API server can't be reached.", CLUSTER_AWAY, headers=RETRY),
 }
 WRITES: Final = (400, 403, 413, 422)
 
@@ -47,8 +54,3 @@ WRITES: Final = (400, 403, 413, 422)
 def origin(api: Api, request: Request) -> str:
     """Where endpoints are reached: the gateway's public address, else where this API is."""
     return (api.cache.platform.gateway.url or api.base(request)).rstrip("/")
-
-
-def bad_id(what: str, id: str) -> Problem:
-    """422 for an id in a body that leads nowhere."""
-    return Problem(422, f"{what} {id} not found")

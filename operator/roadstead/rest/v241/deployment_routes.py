@@ -21,12 +21,13 @@ from roadstead.rest.routing import Router, aged, answer, done
 from roadstead.rest.store import Draft
 from roadstead.rest.v241 import deployments, workloads
 from roadstead.rest.v241.common import WRITES, ThisId, origin, responses
+from roadstead.rest.v241.examples import WORKLOAD_ID
 from roadstead.rest.v241.lists import Listing
 from roadstead.rest.v241.models import DeploymentCreate, DeploymentFormatted, DeploymentPage, DeploymentUpdate, Id, Metrics, Stats
 from roadstead.rest.v241.moments import Moment
 
 router = Router(prefix="/console/deployments", tags=["Deployments"])
-EXAMPLE: Final = {"name": "whoami", "workloadId": "5f0c8a1b2d3e4f5061728394", "importance": "moderate"}
+EXAMPLE: Final = {"name": "whoami", "workloadId": WORKLOAD_ID, "importance": "moderate"}
 PLACE: Final = ("body", "workloadId")
 
 

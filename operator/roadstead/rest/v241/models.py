@@ -14,6 +14,7 @@ from roadstead.api.conditions import State
 from roadstead.api.container import ContainerGroups, DraftContainerGroups
 from roadstead.api.deployment import Importance
 from roadstead.api.workload import Runtime
+from roadstead.rest.v241 import examples
 
 ID_PATTERN = "^[0-9a-fA-F]{24}$"
 PATTERN_MESSAGES[ID_PATTERN] = "must be 24 hexadecimal digits"
@@ -156,6 +157,8 @@ class StatusDetails(Wire):
 class WorkloadFormatted(Wire):
     """A workload."""
 
+    model_config = ConfigDict(json_schema_extra={"examples": [examples.WORKLOAD]})
+
     id: Id
     name: str
     created_at: Instant
@@ -173,6 +176,8 @@ class WorkloadFormatted(Wire):
 class ArtifactFormatted(Wire):
     """An artifact."""
 
+    model_config = ConfigDict(json_schema_extra={"examples": [examples.ARTIFACT]})
+
     id: Id
     name: str
     description: str | None
@@ -188,6 +193,8 @@ class ArtifactFormatted(Wire):
 
 class DeploymentFormatted(Wire):
     """A deployment."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [examples.DEPLOYMENT]})
 
     id: Id
     name: str
@@ -236,6 +243,8 @@ class DeploymentPage(Wire):
 class Started(Wire):
     """A wish that has been noted."""
 
+    model_config = ConfigDict(json_schema_extra={"examples": [examples.STARTED]})
+
     status: str = Field(description="What happens now, in a sentence.")
     workload_id: Id
     track_via: Url = Field(description="Where to see how it goes.")
@@ -273,6 +282,8 @@ class Stats(Wire):
 
 class Bundle(Wire):
     """A named set of resources."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [examples.BUNDLE]})
 
     id: str
     name: str
@@ -323,6 +334,8 @@ class Trouble(Wire):
 
 class Place(Wire):
     """One thing that is wrong with a request."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [examples.PLACE]})
 
     loc: list[str | int] = Field(description="Where: body, query, path or header, and the way to the field.")
     msg: str = Field(description="What is wrong there.")

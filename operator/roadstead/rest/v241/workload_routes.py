@@ -22,8 +22,9 @@ from roadstead.rest.records import ArtifactRecord, WorkloadRecord
 from roadstead.rest.routing import Router, aged, answer, done
 from roadstead.rest.store import Draft
 from roadstead.rest.v241 import artifacts, workloads
-from roadstead.rest.v241.artifact_routes import CONTAINER, collection_of, new_artifact
+from roadstead.rest.v241.artifact_routes import collection_of, new_artifact
 from roadstead.rest.v241.common import WRITES, ThisId, origin, responses
+from roadstead.rest.v241.examples import CONTAINER
 from roadstead.rest.v241.lists import Listing
 from roadstead.rest.v241.models import InlineArtifact, Nothing, Started, WorkloadCreate, WorkloadFormatted, WorkloadPage
 
