@@ -128,8 +128,10 @@ Time = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
 """A time of a status, as RFC 3339 text: it is passed on, not reckoned with."""
 UserId = Annotated[int, Field(ge=1, le=2147483647, json_schema_extra={"format": "int64"})]
 GroupId = Annotated[int, Field(ge=0, le=2147483647, json_schema_extra={"format": "int64"})]
+Bytes = Annotated[int, Field(ge=-(2**63), le=2**63 - 1, json_schema_extra={"minimum": 1})]
+"""What can be written down; that it is more than 0 is a rule, which has its own sentence."""
 Quantity = Annotated[
-    Annotated[int, Field(ge=1, le=2**63 - 1)] | Annotated[str, Field(max_length=32)],
+    Bytes | Annotated[str, Field(max_length=32)],
     Field(
         json_schema_extra=rules(
             cel(
