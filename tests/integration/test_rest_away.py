@@ -17,7 +17,7 @@ from hack.cluster.control import ControlCluster
 from roadstead.api.identity import object_id
 from roadstead.rest import idempotency
 from tests.clusters import apply, wait_for
-from tests.support.proxy import Fault, Proxy, proxied, refusing
+from tests.support.proxy import Fault, Proxy, late, proxied, refusing
 from tests.support.rest import Served, account, answers, client_of, groups, running_api, stored, token, wanted
 
 WORKLOADS, ARTIFACTS = "/console/workloads/", "/registry/artifacts/"
@@ -173,3 +173,30 @@ def test_after_a_lost_answer_both_are_kept_and_a_retry_finds_them(
     again = far.post(WORKLOADS, content=payload, headers={"Idempotency-Key": "k"})
     assert again.status_code == 201, again.text
     assert again.json()["id"] == object_id("workloads", namespace, name)
+
+
+def test_two_writes_are_carried_through_though_their_request_took_too_long(
+    cluster: ControlCluster, apart: Apart, far: httpx.Client, namespace: str
+) -> None:
+    bearer = far.headers["Authorization"].removeprefix("Bearer ")
+
+    async def refused_late() -> web.StreamResponse | None:
+        await asyncio.sleep(3)
+        return await refusing(403)()
+
+    with running_api(cluster, apart.proxy.kubeconfig(), ROADSTEAD_REQUEST_SECONDS="1.5") as served, client_of(served, bearer) as hasty:
+        assert hasty.get(WORKLOADS).status_code == 200
+        for answer, left in ((late(3), 1), (refused_late, 1)):
+            fault = Fault(_really_creates, answer)
+            apart.proxy.faults.append(fault)
+            try:
+                told = hasty.post(WORKLOADS, json=wanted())
+                assert (told.status_code, told.json()["detail"]) == (503, "this took too long; try again")
+                assert _counts(cluster, namespace)[0] == left + (answer is refused_late), "the first is made, the second not yet"
+                wait_for(lambda left=left: _counts(cluster, namespace) == (left, left), "both, or none more")  # type: ignore[misc]
+            finally:
+                apart.proxy.faults.remove(fault)
+
+
+def _counts(cluster: ControlCluster, namespace: str) -> tuple[int, int]:
+    return len(stored(cluster, "artifacts", namespace)), len(stored(cluster, "workloads", namespace))

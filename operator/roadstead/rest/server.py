@@ -70,9 +70,8 @@ async def serve(settings: ApiSettings) -> None:
         loop.add_signal_handler(number, stop.set)
     async with AsyncExitStack() as stack:
         own = await stack.enter_async_context(ApiClient(own_config, user_agent=agent, max_in_flight=IN_FLIGHT))
-        lent = await stack.enter_async_context(
-            ApiClient(callers_config, user_agent=agent, max_in_flight=IN_FLIGHT, timeout_seconds=settings.request_seconds)
-        )
+        # Its calls may outlast their requests (Store.through), so the time of a request is no limit of theirs.
+        lent = await stack.enter_async_context(ApiClient(callers_config, user_agent=agent, max_in_flight=IN_FLIGHT))
         metrics = Metrics()
         api = assembled(settings, own, lent, metrics)
         edge = Edge(build(api), settings=settings, callers=api.callers, proxies=api.proxies, metrics=metrics)
@@ -93,6 +92,7 @@ async def serve(settings: ApiSettings) -> None:
                 await asyncio.sleep(settings.drain_seconds)
                 server.should_exit = True
                 await tasks["server"]
+                await api.store.settled()
         finally:
             for task in tasks.values():
                 task.cancel()

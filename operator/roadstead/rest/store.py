@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -24,6 +24,7 @@ from roadstead.rest.records import Record
 from roadstead.rest.rights import Rights
 
 R = TypeVar("R", bound=Record)
+T = TypeVar("T")
 WORDS: Final = {"patch": "change", "delete": "delete"}
 TRIES: Final = 6
 """How often a change is begun anew because somebody else was quicker."""
@@ -49,6 +50,23 @@ class Store:
         self._own = own
         self._tokens = tokens
         self._rights = rights
+        self._under_way: set[asyncio.Task[Any]] = set()
+
+    async def through(self, work: Coroutine[Any, Any, T]) -> T:
+        """Carry it through even if its request ends before: of two writes that are one, half must not remain."""
+        task = asyncio.create_task(work)
+        self._under_way.add(task)
+        task.add_done_callback(self._ended)
+        return await asyncio.shield(task)
+
+    async def settled(self) -> None:
+        """Return when nothing is under way any more."""
+        await asyncio.gather(*self._under_way, return_exceptions=True)
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._under_way.discard(task)
+        if not task.cancelled():
+            task.exception()  # its request has it; or has ended, and with it whoever could be told
 
     async def create(self, caller: Caller, mirror: Mirror[R], draft: Draft, place: Callable[[Path], Location], once: Once | None) -> R:
         """Make it, or find what the very same request has made before. Raises Problem."""

@@ -167,6 +167,10 @@ async def _with_artifact(
         return made
     await _check(api, wish)
     await api.store.rehearse(caller, api.cache.workloads, draft, workloads.place)
+    return await api.store.through(_both(api, caller, drafted, draft, once))
+
+
+async def _both(api: Api, caller: Caller, drafted: Draft, draft: Draft, once: idempotency.Once | None) -> WorkloadRecord:
     before = await api.store.already(caller, api.cache.artifacts, drafted, once)
     artifact = before or await api.store.create(caller, api.cache.artifacts, drafted, artifacts.place_inline, once)
     try:
