@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -24,18 +25,29 @@ MORE = ["--max-examples=200"] if LONG else []
 pytestmark = [pytest.mark.usefixtures("operator"), pytest.mark.timeout(3000 if LONG else 600)]
 
 
-def test_schemathesis_finds_nothing(cluster: ControlCluster, api: Served, namespace: str) -> None:
-    """All phases and all checks over all operations, as an editor of one namespace; along the links from what was made, too."""
-    token = account(cluster, namespace, "editor", "roadstead-edit")
-    command = [str(Path(sys.executable).with_name("schemathesis")), "run", f"{api.url}/api/v2/openapi.json", "--checks=all"]
-    command += ["--header", f"Authorization: Bearer {token}", f"--seed={SEED}", "--no-color", *MORE]
+def test_schemathesis_finds_nothing(cluster: ControlCluster, api: Served, namespace: str, tmp_path: Path) -> None:
+    """All phases and all checks over all operations, along the links from what was made, too; as editors of two namespaces, of whom neither
+    may see what is the other's: one check asks for each object as the other one."""
+    other = f"{namespace}-other"
+    cluster.kubectl("create", "namespace", other)
+    tokens = {home: account(cluster, home, "editor", "roadstead-edit") for home in (namespace, other)}
+    logins = tmp_path / "logins.json"  # in the form of Web Fuzzing Commons
+    headers = {home: f"Bearer {token}" for home, token in tokens.items()}
+    users = [{"name": home, "fixedHeaders": [{"name": "Authorization", "value": value}]} for home, value in headers.items()]
+    logins.write_text(json.dumps({"auth": users}))
+    settings = tmp_path / "schemathesis.toml"
+    peers = f'[auth.wfc]\npath = "{logins}"\npeers = {json.dumps(list(tokens))}\n'
+    settings.write_text(f"{(ROOT / 'schemathesis.toml').read_text()}\n{peers}")
+    program = [str(Path(sys.executable).with_name("schemathesis")), f"--config-file={settings}", "run"]
+    command = [*program, f"{api.url}/api/v2/openapi.json", "--checks=all", f"--seed={SEED}", "--no-color", *MORE]
     served = httpx.post(
         f"{api.url}/api/v2/console/workloads/",
-        headers={"Authorization": f"Bearer {token}"},
+        headers={"Authorization": headers[namespace]},
         json={"artifact": {"status": "registered", "spec": groups()}},
     ).json()
     environment = {**os.environ, "ROADSTEAD_WORKLOAD": served["id"]}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    cluster.kubectl("delete", "namespace", other, "--wait=false")
     assert done.returncode == 0, done.stdout[-20_000:] + done.stderr[-2000:]
     operations = re.search(r"Operations: +(\d+) selected / (\d+) total", done.stdout)
     links = re.search(r"API Links: +(\d+) covered", done.stdout)
