@@ -130,6 +130,7 @@ def test_logs_of_every_pod_and_of_those_to_come(world: World, chat: CommandLine)
     assert not any(f"[{pod}]" in line for pod in pods for line in come), "only the new pods begin"
 
 
+@pytest.mark.long
 def test_logs_go_on_after_a_restart_of_the_api_server(world: World, cli: CommandLine) -> None:
     """Not a line twice and not one lost."""
     count = "import itertools, time\nfor number in itertools.count():\n    print(number, flush=True)\n    time.sleep(0.1)"
@@ -149,6 +150,7 @@ def test_logs_go_on_after_a_restart_of_the_api_server(world: World, cli: Command
     wait_admission(world.cluster)
 
 
+@pytest.mark.long
 def test_logs_of_the_run_before(world: World, cli: CommandLine) -> None:
     """Its first run ends, the second one finds what that left and goes on: so the first one's log is kept."""
     script = (

@@ -27,7 +27,7 @@ pytestmark = pytest.mark.timeout(1200)
 COUNT = 12
 WAIT_SECONDS = 150
 """The cluster's own controllers come back to an API server that was away after up to a minute."""
-IDLE_SECONDS = 600 if os.environ.get("ROADSTEAD_LONG") else 30
+IDLE_SECONDS = 600 if os.environ.get("ROADSTEAD_LONG") else 10
 
 
 @pytest.fixture(scope="module")
