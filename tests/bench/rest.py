@@ -32,7 +32,7 @@ from roadstead.resources import ARTIFACTS, WORKLOADS
 from tests.bench.measure import cpu_seconds, memory_mib, share
 from tests.build import raw_artifact, raw_workload
 from tests.clusters import NAMESPACE, add_fake_nodes, install_crds, install_rbac, running_operator, wait_admission
-from tests.support.rest import account, install_api_rights, running_api
+from tests.support.rest import account, api_access, running_api
 from tests.world import here
 
 TEAM = "team"
@@ -99,7 +99,7 @@ async def run(cluster: ControlCluster, count: int, seconds: float, clients: int)
         await filled(cluster, client, count)
     token = account(cluster, TEAM, "editor", "roadstead-edit")
     began = time.monotonic()
-    with running_api(cluster, install_api_rights(cluster)) as served:
+    with running_api(cluster, api_access(cluster)) as served:
         show(f"the API is ready after {time.monotonic() - began:.1f} s")
         pids = served.process.pid, cluster.processes["kube-apiserver"].process.pid
         rows = []

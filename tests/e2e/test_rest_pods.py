@@ -16,7 +16,7 @@ import pytest
 from hack.cluster import images, preflight
 from hack.cluster.full import FullCluster, full_cluster
 from tests.clusters import NAMESPACE, install_crds, install_rbac, running_operator, wait_admission, wait_for
-from tests.support.rest import account, groups, install_api_rights, running_api
+from tests.support.rest import account, api_access, groups, running_api
 
 Body = dict[str, Any]
 TEAM = "team"
@@ -77,7 +77,7 @@ def world() -> Iterator[World]:
         install_rbac(cluster)
         wait_admission(cluster)
         stack.enter_context(running_operator(cluster, cluster.client_kubeconfig(f"system:serviceaccount:{NAMESPACE}:roadstead-operator")))
-        api = stack.enter_context(running_api(cluster, install_api_rights(cluster)))
+        api = stack.enter_context(running_api(cluster, api_access(cluster)))
         cluster.kubectl("create", "namespace", TEAM)
         token = account(cluster, TEAM, "editor", "roadstead-edit")
         headers = {"Authorization": f"Bearer {token}"}

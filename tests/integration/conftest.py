@@ -13,7 +13,7 @@ import yaml
 
 from hack.cluster.control import ControlCluster
 from tests.clusters import running_operator
-from tests.support.rest import Served, account, client_of, install_api_rights, running_api
+from tests.support.rest import Served, account, api_access, client_of, running_api
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ def settings(cluster: ControlCluster) -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def api_kubeconfig(cluster: ControlCluster) -> Path:
-    return install_api_rights(cluster)
+    return api_access(cluster)
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import yaml
 
 from hack.cluster.api import Cluster
 from hack.cluster.control import free_ports
@@ -81,46 +80,8 @@ def answers(url: str) -> bool:
         return False
 
 
-KINDS = ["artifacts", "workloads", "deployments", "platforms"]
-RIGHTS: list[Body] = [
-    {"apiGroups": ["authentication.k8s.io"], "resources": ["tokenreviews"], "verbs": ["create"]},
-    {"apiGroups": ["authorization.k8s.io"], "resources": ["subjectaccessreviews"], "verbs": ["create"]},
-    {
-        "apiGroups": ["roadstead.dev"],
-        "resources": KINDS,
-        "verbs": ["get", "list", "watch"],
-    },
-    {"apiGroups": ["roadstead.dev"], "resources": ["artifacts"], "verbs": ["delete"]},
-]
-"""What the API itself needs; beside, in its own namespace, `get` on Leases."""
-
-
-def install_api_rights(cluster: Cluster) -> Path:
-    """The API's service account with just its rights. Returns a kubeconfig of it."""
-    subject = {"kind": "ServiceAccount", "name": API_ACCOUNT, "namespace": NAMESPACE}
-    group = {"apiVersion": "rbac.authorization.k8s.io/v1"}
-    lease = {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["get"]}
-    reference = {"apiGroup": "rbac.authorization.k8s.io", "name": API_ACCOUNT}
-    bodies: list[Body] = [
-        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": API_ACCOUNT, "namespace": NAMESPACE}},
-        {**group, "kind": "ClusterRole", "metadata": {"name": API_ACCOUNT}, "rules": RIGHTS},
-        {**group, "kind": "Role", "metadata": {"name": API_ACCOUNT, "namespace": NAMESPACE}, "rules": [lease]},
-        {
-            **group,
-            "kind": "ClusterRoleBinding",
-            "metadata": {"name": API_ACCOUNT},
-            "subjects": [subject],
-            "roleRef": {**reference, "kind": "ClusterRole"},
-        },
-        {
-            **group,
-            "kind": "RoleBinding",
-            "metadata": {"name": API_ACCOUNT, "namespace": NAMESPACE},
-            "subjects": [subject],
-            "roleRef": {**reference, "kind": "Role"},
-        },
-    ]
-    cluster.kubectl("apply", "--server-side", "-f", "-", input=yaml.safe_dump_all(bodies))
+def api_access(cluster: Cluster) -> Path:
+    """The way into a cluster with exactly the rights that the chart gives the API; ``install_rbac`` has brought them."""
     return cluster.client_kubeconfig(f"system:serviceaccount:{NAMESPACE}:{API_ACCOUNT}", ("system:serviceaccounts", "system:authenticated"))
 
 
