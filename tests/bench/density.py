@@ -25,7 +25,6 @@ from roadstead.desired import Inputs, build
 from roadstead.kube.client import ApiClient
 from roadstead.kube.config import load
 from roadstead.kube.resource import DEPLOYMENTS, HPAS, NAMESPACES, SERVICES, Body
-from roadstead.observed.observe import METRICS_SECONDS
 from roadstead.resources import ARTIFACTS, WORKLOADS
 from tests.bench.measure import Moments, audit_bytes, cpu_seconds, memory_mib, requests, share, written
 from tests.build import cpu_autoscaling, raw_artifact, raw_workload
@@ -107,7 +106,6 @@ async def run(cluster: ControlCluster, count: int, idle_seconds: float) -> Repor
         burst = await created(client, "ours", count)
         await rested(cluster)
         spent, found, peak = cpu_seconds(process.pid) - cpu, requests(cluster, mark), memory_mib(process.pid)
-        await rested(cluster, METRICS_SECONDS + 5)  # nobody measures CPU here, and after a while every status says so
         show(f"{count} Workloads: running after {max(burst.running):.1f} s; {dict(found)}")
         operator.__exit__(None, None, None)
 
