@@ -60,10 +60,8 @@ def rights(rule: Body) -> list[Right]:
 RIGHTS = list(dict.fromkeys(right for _, rule in rules() for right in rights(rule)))
 SAMPLE = {
     Right("apps", "deployments", "create"),
-    Right("policy", "poddisruptionbudgets", "delete"),
     Right("roadstead.dev", "workloads/status", "patch"),
-    Right("", "pods", "watch"),
-    Right("", "events", "list"),
+    Right("", "events", "watch"),
     Right("coordination.k8s.io", "leases", "update"),
 }
 

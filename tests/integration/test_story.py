@@ -83,6 +83,7 @@ def test_a_quarrel_is_told_once_over_a_restart(cluster: ControlCluster, namespac
     assert told(cluster, namespace) == [("Normal", "Running"), ("Warning", "FieldConflict")]
 
 
+@pytest.mark.long
 def test_the_wait_for_a_registry_outlives_the_operator(cluster: ControlCluster, namespace: str, operator_kubeconfig: Path) -> None:
     """Since when a pull fails is in the status, so whoever takes over halfway gives it up at the same time."""
     with running_operator(cluster, operator_kubeconfig):

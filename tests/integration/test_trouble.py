@@ -128,9 +128,7 @@ class TestRefusals:
 
 @pytest.mark.usefixtures("few_lines")
 class TestWatches:
-    @pytest.mark.parametrize(
-        "harm", [pytest.param("drop", marks=pytest.mark.long), "truncate", "gone", pytest.param("hush", marks=pytest.mark.long)]
-    )
+    @pytest.mark.parametrize("harm", ["gone", *(pytest.param(harm, marks=pytest.mark.long) for harm in ("drop", "truncate", "hush"))])
     def test_what_happens_meanwhile_is_noticed(self, cluster: ControlCluster, troubled: Troubled, namespace: str, harm: Harm) -> None:
         """While no watch can come back, a child and a Workload are deleted, one is edited and one is created."""
         for name in ("chat", "going"):
