@@ -9,7 +9,7 @@ import typer
 
 from roadstead.cli.failure import fail
 from roadstead.cli.flags import Context, Kubeconfig
-from roadstead.cli.logging_options import LogFormat, LogLevel
+from roadstead.cli.process_options import HealthPort, LogFormat, LogFormatOption, LogLevel, LogLevelOption, MetricsPort
 from roadstead.settings import ApiSettings
 
 DEFAULTS = ApiSettings()
@@ -25,18 +25,12 @@ def api(
     default_namespace: Annotated[
         str, typer.Option(envvar="ROADSTEAD_DEFAULT_NAMESPACE", help="Where objects go whose request and caller name no namespace.")
     ] = DEFAULTS.default_namespace,
-    log_format: Annotated[LogFormat, typer.Option(envvar="ROADSTEAD_LOG_FORMAT", help="For people, or for machines.")] = LOG_FORMAT,
-    log_level: Annotated[
-        LogLevel, typer.Option(envvar="ROADSTEAD_LOG_LEVEL", case_sensitive=False, help="The least severe lines that are written.")
-    ] = LOG_LEVEL,
+    log_format: LogFormatOption = LOG_FORMAT,
+    log_level: LogLevelOption = LOG_LEVEL,
     host: Annotated[str, typer.Option(envvar="ROADSTEAD_HOST", help="Address to listen on.")] = DEFAULTS.host,
     port: Annotated[int, typer.Option(envvar="ROADSTEAD_PORT", min=1, max=65535, help="Port to listen on.")] = DEFAULTS.port,
-    health_port: Annotated[
-        int, typer.Option(envvar="ROADSTEAD_HEALTH_PORT", min=0, max=65535, help="Port of /livez and /readyz; 0: none.")
-    ] = DEFAULTS.health_port,
-    metrics_port: Annotated[
-        int, typer.Option(envvar="ROADSTEAD_METRICS_PORT", min=0, max=65535, help="Port of /metrics; 0: none.")
-    ] = DEFAULTS.metrics_port,
+    health_port: HealthPort = DEFAULTS.health_port,
+    metrics_port: MetricsPort = DEFAULTS.metrics_port,
     audience: Annotated[
         str, typer.Option(envvar="ROADSTEAD_AUDIENCE", help="Tokens for this audience may read and invoke, but not write.")
     ] = DEFAULTS.audience,

@@ -8,7 +8,7 @@ import typer
 
 from roadstead.cli.failure import fail
 from roadstead.cli.flags import Context, Kubeconfig
-from roadstead.cli.logging_options import LogFormat, LogLevel
+from roadstead.cli.process_options import HealthPort, LogFormat, LogFormatOption, LogLevel, LogLevelOption, MetricsPort
 from roadstead.settings import Settings
 
 DEFAULTS = Settings()
@@ -24,19 +24,13 @@ def operator(
     identity: Annotated[
         str, typer.Option(envvar="ROADSTEAD_IDENTITY", help="Name of this replica in the Lease. Absent: host name and process id.")
     ] = DEFAULTS.identity,
-    log_format: Annotated[LogFormat, typer.Option(envvar="ROADSTEAD_LOG_FORMAT", help="For people, or for machines.")] = LOG_FORMAT,
-    log_level: Annotated[
-        LogLevel, typer.Option(envvar="ROADSTEAD_LOG_LEVEL", case_sensitive=False, help="The least severe lines that are written.")
-    ] = LOG_LEVEL,
+    log_format: LogFormatOption = LOG_FORMAT,
+    log_level: LogLevelOption = LOG_LEVEL,
     workers: Annotated[
         int, typer.Option(envvar="ROADSTEAD_WORKERS", min=1, max=64, help="Reconciles under way at once.")
     ] = DEFAULTS.workers,
-    health_port: Annotated[
-        int, typer.Option(envvar="ROADSTEAD_HEALTH_PORT", min=0, max=65535, help="Port of /livez and /readyz; 0: none.")
-    ] = DEFAULTS.health_port,
-    metrics_port: Annotated[
-        int, typer.Option(envvar="ROADSTEAD_METRICS_PORT", min=0, max=65535, help="Port of /metrics; 0: none.")
-    ] = DEFAULTS.metrics_port,
+    health_port: HealthPort = DEFAULTS.health_port,
+    metrics_port: MetricsPort = DEFAULTS.metrics_port,
     lease_seconds: Annotated[
         float, typer.Option(envvar="ROADSTEAD_LEASE_SECONDS", min=0.1, help="A leader that hasn't renewed for so long is replaced.")
     ] = DEFAULTS.lease_seconds,
