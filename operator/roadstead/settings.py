@@ -80,3 +80,56 @@ class ApiSettings:
     """After SIGTERM: how long requests are still taken, until no load balancer sends any."""
     trusted_proxies: tuple[str, ...] = ()
     """Addresses or networks whose X-Forwarded-Proto, -Host and -Prefix are believed."""
+
+
+@dataclass(frozen=True, slots=True)
+class GatewaySettings:
+    """Settings of ``roadstead gateway``, the process beside Envoy."""
+
+    kubeconfig: Path | None = None
+    """File to reach the cluster by; None: the pod's service account, else the user's own kubeconfig."""
+    context: str | None = None
+    """Context of that file; None: its current one."""
+    namespace: str = "roadstead-system"
+    """Where the gateway runs: its peers are found there."""
+    identity: str = ""
+    """Name of this process among its peers, and of its Envoy's node; empty: host name and process id."""
+    log_format: str = "text"
+    """``text`` for people, ``json`` for machines."""
+    log_level: str = "INFO"
+    health_port: int = 8081
+    """``/livez`` and ``/readyz``; 0 switches the listener off."""
+    metrics_port: int = 8080
+    """``/metrics``; 0 switches the listener off."""
+    control_port: int = 18000
+    """xDS and load reports for the Envoy beside us, on loopback."""
+    peer_port: int = 18001
+    """The same for the Envoys of other replicas, and what replicas tell each other: mutual TLS, on all addresses."""
+    authoriser_port: int = 18002
+    """Questions for permission by the Envoy beside us, on loopback."""
+    peer_authoriser_port: int = 18003
+    """The same for the Envoys of other replicas: mutual TLS, on all addresses."""
+    answerer_port: int = 18004
+    """Answers in place of a service's, on loopback."""
+    scaler_port: int = 9090
+    """KEDA's external scaler, on all addresses; with TLS where there are certificates."""
+    admin_port: int = 9901
+    """Envoy's administration, on loopback: figures, and draining at the end."""
+    certificates: Path | None = None
+    """Folder of tls.crt, tls.key and ca.crt for peers and KEDA; None: no peers, and a scaler without TLS."""
+    peers: tuple[str, ...] = ()
+    """Addresses of the other replicas, host:port; none: those of the Service ``peer_service``."""
+    peer_service: str = "roadstead-gateway-peers"
+    """Headless Service whose endpoints are the replicas; empty: none but those of ``peers``."""
+    state: Path | None = None
+    """Folder where counts outlive a restart of the container; None: they don't."""
+    audience: str = "roadstead"
+    """Tokens for this audience may invoke, beside those for the API server's own."""
+    verdict_seconds: float = 10.0
+    """How long a positive answer of TokenReview or SubjectAccessReview is kept."""
+    refusal_seconds: float = 1.0
+    """How long a negative one is kept: short, so that a new right works at once."""
+    drain_seconds: float = 5.0
+    """After SIGTERM: how long new requests still come, until no load balancer sends any."""
+    drain_limit_seconds: float = 3570.0
+    """After SIGTERM: how long requests under way may last."""

@@ -204,12 +204,25 @@ class Gateway(Model):
     scaler_address: Annotated[
         str, text("^[a-z0-9]([-a-z0-9.]*[a-z0-9])?:[0-9]{1,5}$", "must be a host, ':' and a port, for example scaler.example.svc:9090", 253)
     ] = Field("roadstead-gateway.roadstead-system.svc:9090", description="Host and port of the external scaler that KEDA asks.")
+    scaler_authentication: ObjectName | None = Field(
+        None, description="ClusterTriggerAuthentication by which KEDA and the scaler know each other; absent: they speak without TLS."
+    )
     cold_start_limit_seconds: Annotated[int, Field(ge=1, le=86400)] = Field(
         600, description="Seconds that a request may wait for a pod; then it gets 504."
     )
     wake_limit_seconds: Annotated[int, Field(ge=1, le=86400)] = Field(1800, description="Seconds after which a wake has failed.")
+    retry_seconds: Annotated[int, Field(ge=1, le=3600)] = Field(
+        30, description="After a wake that failed, one request per so many seconds may try again."
+    )
+    fast_path: bool = Field(False, description="True lets the gateway itself scale from 0 to 1, a moment before KEDA does.")
     queue_per_workload: Annotated[int, Field(ge=1, le=100000)] = Field(100, description="Requests that may wait for one Workload.")
     queue_total: Annotated[int, Field(ge=1, le=1000000)] = Field(2000, description="Requests that may wait in all.")
+    idle_timeout_seconds: Annotated[int, Field(ge=1, le=604_800)] = Field(
+        3600, description="Seconds without a byte in either direction after which a request is cut; it may last for ever otherwise."
+    )
+    verdict_seconds: Annotated[int, Field(ge=0, le=4)] = Field(
+        4, description="Seconds that Envoy itself remembers who may call what, so that warm requests ask nobody; 0 switches that off."
+    )
     stale_verdicts_seconds: Annotated[int, Field(ge=0, le=86400)] = Field(
         300, description="Seconds that a positive verdict stays in force while the API server can't be asked; 0 switches that off."
     )

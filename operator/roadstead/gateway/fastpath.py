@@ -1,0 +1,43 @@
+"""The fast path from zero: the gateway itself asks for the first pod, where the administrator allows it (Platform's gateway.fastPath).
+
+KEDA does the same a moment later and finds it done. The patch tests that the count is 0, and an admission policy of the chart holds the
+gateway's account to just that step; whatever goes wrong here, KEDA's way is still there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from roadstead.gateway.directory import Directory
+from roadstead.gateway.views import WorkloadView
+from roadstead.kube.client import ApiClient
+from roadstead.kube.errors import ApiError, Conflict
+from roadstead.kube.resource import DEPLOYMENTS
+
+log = logging.getLogger(__name__)
+
+
+class FastPath:
+    """Scales from 0 to 1 and no further."""
+
+    def __init__(self, client: ApiClient, directory: Directory) -> None:
+        self._client = client
+        self._directory = directory
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def start(self, view: WorkloadView) -> None:
+        """Wake it, if that is allowed; returns at once."""
+        if self._directory.platform.gateway.fast_path:
+            task = asyncio.create_task(self._scale(view))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _scale(self, view: WorkloadView) -> None:
+        operations = [{"op": "test", "path": "/spec/replicas", "value": 0}, {"op": "replace", "path": "/spec/replicas", "value": 1}]
+        try:
+            await self._client.json_patch(DEPLOYMENTS, view.namespace, view.name, operations, subresource="scale")
+        except Conflict:
+            return  # somebody was faster
+        except ApiError as error:
+            log.warning("Could not take the fast path for Workload %s/%s, so KEDA wakes it: %s", *view.key, error)

@@ -1,0 +1,87 @@
+"""``/metrics`` of the gateway's process. What Envoy counts (requests, latencies) Prometheus scrapes from Envoy itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import prometheus_client as prometheus
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from roadstead import __version__
+from roadstead.figures import BUCKETS, calls, lag, mirrors
+from roadstead.gateway.coldstart import PHASES, ColdStart
+from roadstead.gateway.directory import Directory
+from roadstead.gateway.waking import Waking
+from roadstead.kube.client import ApiClient
+
+COLD_START_BUCKETS = (*BUCKETS, 120.0, 300.0, 600.0, 1800.0)
+
+
+class Metrics:
+    """In a registry of their own; each series is there from the start, at 0."""
+
+    def __init__(self) -> None:
+        self.registry = prometheus.CollectorRegistry()
+        self._phases = prometheus.Histogram(
+            "roadstead_gateway_cold_start_seconds",
+            "Seconds from the first request to a ready pod, by phase (docs/gateway.md)",
+            ["phase"],
+            buckets=COLD_START_BUCKETS,
+            registry=self.registry,
+        )
+        for phase in (*PHASES, "total"):
+            self._phases.labels(phase)
+        self._decisions = prometheus.Counter(
+            "roadstead_gateway_decisions_total", "Questions for permission by their answer's status", ["code"], registry=self.registry
+        )
+        for code in (200, 401, 403, 404, 429, 503, 504):
+            self._decisions.labels(str(code))
+        self._lag = lag(self.registry)
+        prometheus.Info("roadstead_build", "The gateway's version", registry=self.registry).info({"version": __version__})
+        prometheus.ProcessCollector(registry=self.registry)
+
+    def decided(self, code: int) -> None:
+        """One request was let through (200) or refused."""
+        self._decisions.labels(str(code)).inc()
+
+    def woken(self, phases: ColdStart) -> None:
+        """A cold start has come to its end."""
+        if phases.ended is None:
+            return
+        for phase, seconds in phases.seconds(phases.began, phases.ended):
+            self._phases.labels(phase).observe(seconds)
+        self._phases.labels("total").observe(phases.ended - phases.began)
+
+    def lagged(self, seconds: float) -> None:
+        """The event loop was late by so much."""
+        self._lag.observe(seconds)
+
+    def watch(self, directory: Directory, waking: Waking, clients: Sequence[ApiClient]) -> None:
+        """Report from now on what these know about themselves."""
+        self.registry.register(_Kept(directory, waking, clients))
+
+
+class _Kept(Collector):
+    """What is kept anyway, read at each scrape."""
+
+    def __init__(self, directory: Directory, waking: Waking, clients: Sequence[ApiClient]) -> None:
+        self._directory = directory
+        self._waking = waking
+        self._clients = clients
+
+    def collect(self) -> Iterable[Metric]:
+        yield calls(self._clients)
+        yield from mirrors(self._directory.reflectors)
+        held = GaugeMetricFamily("roadstead_gateway_held_requests", "Requests that wait for a pod")
+        held.add_metric([], self._waking.total)
+        yield held
+        counts = self._waking.counts
+        wakes = CounterMetricFamily("roadstead_gateway_wakes", "Wakes that began, by how they stand", labels=["outcome"])
+        wakes.add_metric(["begun"], counts.wakes)
+        wakes.add_metric(["failed"], counts.failed_wakes)
+        yield wakes
+        gone = CounterMetricFamily("roadstead_gateway_held_requests_lost", "Requests that waited in vain, by why", labels=["reason"])
+        for reason, count in (("queue_full", counts.refused), ("cold_start_limit", counts.expired), ("client_left", counts.left)):
+            gone.add_metric([reason], count)
+        yield gone

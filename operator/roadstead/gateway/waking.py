@@ -1,0 +1,282 @@
+"""Requests that wait for a pod, and the wakes that bring one.
+
+A request is held inside Envoy while nobody answers its question for permission; no byte of it passes through Python. A wake begins with
+the first request that finds no ready pod. It ends with the first ready pod, or fails when the operator says that the Workload is errored
+or when its time is over; whoever asked may have left long before. After a failure one request now and then may try again, so that a
+broken service costs a try per back-off and not one per request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Final, Protocol
+
+from roadstead.api.conditions import State
+from roadstead.desired.pods import DRAIN_SECONDS
+from roadstead.gateway.coldstart import ColdStart
+from roadstead.gateway.directory import Directory, Target
+from roadstead.gateway.views import PodView, WorkloadView
+from roadstead.kube.resource import Key
+
+log = logging.getLogger(__name__)
+FULL_RETRY_SECONDS: Final = 2.0
+ERRORED_RETRY_SECONDS: Final = 10.0
+LONGEST_VERDICT_SECONDS: Final = DRAIN_SECONDS - 1
+"""A pod that goes answers for DRAIN_SECONDS more, which is how long Envoy's memory of a verdict may lead to it."""
+
+
+class Unknown(Exception):
+    """Nobody knows that Workload (yet)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Go:
+    """A pod is there, and Envoy knows it.
+
+    ``verdict_seconds`` is how long Envoy may remember the permission; ``cold_start`` are the phases, if the request waited.
+    """
+
+    verdict_seconds: float = 0.0
+    cold_start: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the caller is told in place of the service's answer."""
+
+    status: int
+    detail: str
+    retry_after: float | None = None
+
+
+@dataclass(slots=True, eq=False)
+class Held:
+    """A request that waits."""
+
+    target: Target
+    since: float
+    phases: ColdStart
+    future: asyncio.Future[Go | Answer]
+    _leave: Callable[[Held], None]
+    limit: asyncio.TimerHandle | None = None
+
+    def cancel(self) -> None:
+        """The caller has left."""
+        self._leave(self)
+
+
+@dataclass(slots=True, eq=False)
+class _Wake:
+    phases: ColdStart
+    armed: bool
+    """The operator has not (any more) called the Workload errored since it began."""
+    limit: asyncio.TimerHandle
+
+
+class Shared(Protocol):
+    """Demand, as all gateway processes see it together."""
+
+    def set_demand(self, key: str, held: int, waking: bool) -> None: ...
+
+
+@dataclass(slots=True)
+class Counts:
+    """For /metrics."""
+
+    wakes: int = 0
+    failed_wakes: int = 0
+    refused: int = 0
+    expired: int = 0
+    left: int = 0
+    finished: list[ColdStart] = field(default_factory=list)
+
+
+class Waking:
+    """``started`` is told of each Workload that is to leave zero; ``woken`` of each cold start that came to its end."""
+
+    def __init__(self, directory: Directory, shared: Shared) -> None:
+        self.started: Callable[[WorkloadView], None] = lambda _: None
+        self.woken: Callable[[ColdStart], None] = lambda _: None
+        self.counts = Counts()
+        self._directory = directory
+        self._shared = shared
+        self._held: defaultdict[Target, set[Held]] = defaultdict(set)
+        self._wakes: dict[Key, _Wake] = {}
+        self._retry_at: dict[Key, float] = {}
+        self._total = 0
+        self._loop = asyncio.get_running_loop()
+        directory.opened, directory.changed, directory.moved = self._opened, self._changed, self._moved
+
+    @property
+    def total(self) -> int:
+        """How many requests wait."""
+        return self._total
+
+    def decide(self, target: Target) -> Go | Held | Answer:
+        """What becomes of a request of somebody who may make it."""
+        gateway = self._directory.platform.gateway
+        if target.open:
+            return Go(min(gateway.verdict_seconds, LONGEST_VERDICT_SECONDS))
+        view = self._directory.workload(target.serving)
+        refusal = self._refusal(target, view)
+        if refusal is not None or view is None:
+            return refusal or Answer(503, "unknown")
+        if view.state == State.ERRORED and not target.ready and not self._may_try(view):
+            wait = self._retry_at.get(view.key, 0.0) - self._loop.time()
+            return Answer(503, view.message or "The workload is errored", wait if wait > 0 else ERRORED_RETRY_SECONDS)
+        if self._total >= gateway.queue_total or len(self._held[target]) >= gateway.queue_per_workload:
+            self.counts.refused += 1
+            return Answer(429, "Too many requests wait for a pod already; try again", FULL_RETRY_SECONDS)
+        return self._hold(target, view, gateway.cold_start_limit_seconds)
+
+    def waiting(self, key: Key) -> int:
+        """How many requests wait here for that Workload."""
+        return sum(len(self._held[target]) for target in self._directory.in_front(key) if target in self._held)
+
+    def wakes(self, key: Key) -> bool:
+        """Whether this process is waking it, or a Deployment is to be switched to it."""
+        return key in self._wakes or self._directory.awaited(key)
+
+    def answer_all(self, answer: Answer) -> None:
+        """The process ends: nobody is left without a word."""
+        for target in list(self._held):
+            for held in list(self._held[target]):
+                self._settle(held, answer)
+
+    def _refusal(self, target: Target, view: WorkloadView | None) -> Answer | None:
+        if view is None or view.deleted:
+            return Answer(503, f'Workload "{target.workload}", which serves this, does not exist any more', ERRORED_RETRY_SECONDS)
+        if view.suspended:
+            return Answer(503, view.message if view.state in (State.STOPPED, State.STOPPING) else "The workload is being stopped")
+        return None
+
+    def _may_try(self, view: WorkloadView) -> bool:
+        """Whether a request may wake a Workload whose last wake failed: one per back-off, and only from zero."""
+        now = self._loop.time()
+        if not view.sleeps or view.replicas or view.key in self._wakes or now < self._retry_at.get(view.key, 0.0):
+            return False
+        self._retry_at[view.key] = now + self._directory.platform.gateway.retry_seconds
+        return True
+
+    def _hold(self, target: Target, view: WorkloadView, limit_seconds: float) -> Held:
+        wake = self._wakes.get(view.key) or self._begin(view)
+        held = Held(target, self._loop.time(), wake.phases, self._loop.create_future(), self._left)
+        held.limit = self._loop.call_later(limit_seconds, self._expire, held, limit_seconds)
+        self._held[target].add(held)
+        self._total += 1
+        self._share(view.key)
+        return held
+
+    def _begin(self, view: WorkloadView) -> _Wake:
+        seconds = self._directory.platform.gateway.wake_limit_seconds
+        limit = self._loop.call_later(seconds, self._time_over, view.key, seconds)
+        wake = self._wakes[view.key] = _Wake(ColdStart(self._loop.time()), view.state != State.ERRORED, limit)
+        for pod in self._directory.pods_of(view.key):
+            wake.phases.saw(pod, wake.phases.began)
+        self.counts.wakes += 1
+        if view.sleeps and not view.replicas:
+            log.info("Waking Workload %s/%s", *view.key)
+            self.started(view)
+        return wake
+
+    def _opened(self, target: Target) -> None:
+        """Pods are ready and Envoy knows them: who waits may go."""
+        key, now = target.serving, self._loop.time()
+        wake = self._wakes.pop(key, None)
+        self._retry_at.pop(key, None)
+        if wake is not None:
+            wake.limit.cancel()
+            wake.phases.ended = now
+            self.woken(wake.phases)
+        for held in list(self._held.get(target, ())):
+            self._settle(held, Go(cold_start=held.phases.told(held.since, now)))
+        self._share(key)
+
+    def _changed(self, key: Key) -> None:
+        """The Workload, or what is in front of it, has changed."""
+        view, wake = self._directory.workload(key), self._wakes.get(key)
+        if wake is not None and view is not None and view.state != State.ERRORED:
+            wake.armed = True
+        for target in list(self._directory.in_front(key)) if view is not None else [t for t in self._held if t.serving == key]:
+            if target.open or not self._held.get(target):
+                continue
+            refusal = self._refusal(target, view)
+            if refusal is not None:
+                self._refuse(target, refusal)
+        if wake is None:
+            self._share(key)
+            return
+        if view is None or view.suspended or view.deleted:
+            self._end(key, wake)
+        elif view.state == State.ERRORED and wake.armed and not self._directory.ready(key):
+            self._fail(key, wake, view.message)
+        else:
+            self._share(key)
+
+    def _time_over(self, key: Key, seconds: float) -> None:
+        view = self._directory.workload(key)
+        if (wake := self._wakes.get(key)) is not None:
+            self._fail(key, wake, f"No pod was ready within {seconds:g} s" + (f": {view.message}" if view and view.message else ""))
+
+    def _fail(self, key: Key, wake: _Wake, cause: str) -> None:
+        """The wake has failed: everybody who waits is told why."""
+        log.warning("Could not wake Workload %s/%s: %s", *key, cause)
+        seconds = float(self._directory.platform.gateway.retry_seconds)
+        self._retry_at[key] = self._loop.time() + seconds
+        self.counts.failed_wakes += 1
+        self._end(key, wake)
+        for target in list(self._directory.in_front(key)):
+            self._refuse(target, Answer(503, cause, seconds))
+
+    def _end(self, key: Key, wake: _Wake) -> None:
+        wake.limit.cancel()
+        self._wakes.pop(key, None)
+        self._share(key)
+
+    def _refuse(self, target: Target, answer: Answer) -> None:
+        for held in list(self._held.get(target, ())):
+            self._settle(held, answer)
+
+    def _moved(self, key: Key, pod: PodView | None) -> None:
+        wake = self._wakes.get(key)
+        if wake is not None and pod is not None:
+            wake.phases.saw(pod, self._loop.time())
+
+    def _expire(self, held: Held, seconds: float) -> None:
+        view = self._directory.workload(held.target.serving)
+        self.counts.expired += 1
+        self._settle(held, Answer(504, f"No pod was ready within {seconds:g} s" + (f": {view.message}" if view and view.message else "")))
+
+    def _left(self, held: Held) -> None:
+        if not held.future.done():
+            held.future.cancel()
+            self.counts.left += 1
+        self._drop(held)
+
+    def _settle(self, held: Held, outcome: Go | Answer) -> None:
+        if not held.future.done():
+            held.future.set_result(outcome)
+        self._drop(held)
+
+    def _drop(self, held: Held) -> None:
+        if held.limit is not None:
+            held.limit.cancel()
+        waiting = self._held.get(held.target)
+        if waiting is not None and held in waiting:
+            waiting.remove(held)
+            self._total -= 1
+            if not waiting:
+                del self._held[held.target]
+            self._share(held.target.serving)
+
+    def _share(self, key: Key) -> None:
+        """Tell the other processes, and through them KEDA."""
+        self._shared.set_demand("/".join(key), self.waiting(key), self.wakes(key))
+
+    def keys(self) -> Iterator[Key]:
+        """Workloads for which this process holds requests or that it wakes."""
+        yield from {*self._wakes, *(target.serving for target in self._held)}
