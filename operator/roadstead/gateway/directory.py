@@ -8,32 +8,17 @@ An endpoint is *open* while pods are ready and Envoy has said that it knows them
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import defaultdict
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Final, Protocol, TypeVar
 
 from roadstead.api.container import Protocol as Wire
-from roadstead.api.platform import Platform, PlatformSpec
-from roadstead.gateway.views import (
-    Address,
-    EndpointView,
-    PodView,
-    SliceView,
-    WorkloadView,
-    endpoint_view,
-    pod_view,
-    slice_view,
-    workload_view,
-)
-from roadstead.kube.client import ApiClient
-from roadstead.kube.reflector import Reflector
-from roadstead.kube.resource import ENDPOINT_SLICES, PODS, Key
-from roadstead.names import CHILDREN_SELECTOR
-from roadstead.resources import ENDPOINTS, PLATFORM_NAME, PLATFORMS, WORKLOADS
+from roadstead.api.platform import PlatformSpec
+from roadstead.gateway.views import Address, EndpointView, PodView, SliceView, WorkloadView
+from roadstead.kube.resource import Key
 
-log = logging.getLogger(__name__)
+V = TypeVar("V")
 WORKLOAD, DEPLOYMENT = "workloads", "deployments"
 LETTERS: Final = {WORKLOAD: "w", DEPLOYMENT: "d"}
 KEEP_SECONDS: Final = 60.0
@@ -83,53 +68,28 @@ class Target:
 
 
 class Directory:
-    """Targets by kind and id. ``opened`` and ``changed`` are told of what happens to targets and to Workloads, ``moved`` of pods."""
+    """Targets by kind and id. Told of every change of a view, it tells in turn: ``opened`` a target that is open now, ``changed`` the key
+    of a Workload that isn't as it was, ``moved`` how far a pod of it has come.
+    """
 
-    def __init__(self, client: ApiClient, upstreams: Upstreams) -> None:
-        self.workloads = Reflector(client, WORKLOADS, project=workload_view, notify=self._workload)
-        self.endpoints = Reflector(client, ENDPOINTS, project=endpoint_view, notify=self._endpoint)
-        self.slices = Reflector(client, ENDPOINT_SLICES, project=slice_view, notify=self._slice, label_selector=CHILDREN_SELECTOR)
-        self.pods = Reflector(client, PODS, project=pod_view, notify=self._pod, label_selector=CHILDREN_SELECTOR)
-        self._platforms: Reflector[PlatformSpec] = Reflector(
-            client, PLATFORMS, project=lambda body: Platform.model_validate(body).spec, notify=self._platform
-        )
+    def __init__(self, upstreams: Upstreams) -> None:
+        self.platform = PlatformSpec()
+        """The administrator's settings; the defaults where there is none."""
         self.opened: Callable[[Target], None] = lambda _: None
         self.changed: Callable[[Key], None] = lambda _: None
         self.moved: Callable[[Key, PodView | None], None] = lambda *_: None
-        self.configured: Callable[[PlatformSpec], None] = lambda _: None
-        self._without = PlatformSpec()
         self._upstreams = upstreams
-        self._targets: dict[tuple[str, str], Target] = {}
-        self._slices: defaultdict[Key, set[Key]] = defaultdict(set)
+        self._workloads: dict[Key, WorkloadView] = {}
+        self._endpoints: dict[Key, EndpointView] = {}
+        self._slices: defaultdict[Key, dict[Key, SliceView]] = defaultdict(dict)
         """By Workload."""
+        self._pods: defaultdict[Key, dict[Key, PodView]] = defaultdict(dict)
+        """By Workload."""
+        self._targets: dict[tuple[str, str], Target] = {}
         self._front: defaultdict[Key, dict[str, Target]] = defaultdict(dict)
         """The Deployments that refer to a Workload or are served by it, by id."""
-        self._pods: defaultdict[Key, set[Key]] = defaultdict(set)
-        """By Workload."""
         self._waits: dict[str, asyncio.Task[None]] = {}
         self._fading: dict[str, asyncio.TimerHandle] = {}
-
-    @property
-    def platform(self) -> PlatformSpec:
-        """The administrator's settings; the defaults where there is none."""
-        return self._platforms.items.get(("", PLATFORM_NAME), self._without)
-
-    @property
-    def reflectors(self) -> tuple[Reflector[Any], ...]:
-        return (self._platforms, self.workloads, self.endpoints, self.slices, self.pods)
-
-    def loops(self) -> Mapping[str, Coroutine[Any, Any, None]]:
-        """The coroutines to run for the life of the process."""
-        return {f"mirror of {reflector.resource.plural}": reflector.run() for reflector in self.reflectors}
-
-    @property
-    def filled(self) -> bool:
-        """Whether every mirror has been filled once."""
-        return all(reflector.synced.is_set() for reflector in self.reflectors)
-
-    async def wait_filled(self) -> None:
-        """Return when every mirror has been filled once."""
-        await asyncio.gather(*(reflector.synced.wait() for reflector in self.reflectors))
 
     def find(self, kind: str, id: str) -> Target | None:
         """What can be called under the id; None if nobody knows it, or it is deleted."""
@@ -137,11 +97,11 @@ class Directory:
 
     def workload(self, key: Key) -> WorkloadView | None:
         """The Workload of that namespace and name."""
-        return self.workloads.items.get(key)
+        return self._workloads.get(key)
 
     def in_front(self, key: Key) -> Iterator[Target]:
         """The targets that this Workload serves: its own, and the Deployments' that it stands behind."""
-        view = self.workloads.items.get(key)
+        view = self._workloads.get(key)
         if view is not None and (own := self._targets.get((WORKLOAD, view.id))) is not None:
             yield own
         for target in self._front.get(key, {}).values():
@@ -151,19 +111,21 @@ class Directory:
     def awaited(self, key: Key) -> bool:
         """Whether a Deployment is to be switched to this Workload, and waits for its first ready pod."""
         return any(
-            (view := self.endpoints.items.get((target.namespace, target.name))) is not None and view.wanted == key[1] != view.active
+            (view := self._endpoints.get((target.namespace, target.name))) is not None and view.wanted == key[1] != view.active
             for target in self._front.get(key, {}).values()
         )
 
     def pods_of(self, key: Key) -> Iterator[PodView]:
         """The Workload's pods."""
-        return (self.pods.items[pod] for pod in self._pods.get(key, ()))
+        return iter(self._pods.get(key, {}).values())
 
     def ready(self, key: Key) -> int:
         """How many ready pods the Workload has."""
-        return sum(len(self.slices.items[part].ready) for part in self._slices.get(key, ()))
+        return sum(len(part.ready) for part in self._slices.get(key, {}).values())
 
-    def _workload(self, key: Key, old: WorkloadView | None, new: WorkloadView | None) -> None:
+    def put_workload(self, key: Key, old: WorkloadView | None, new: WorkloadView | None) -> None:
+        """A Workload has come, changed or gone."""
+        _put(self._workloads, key, new)
         if old is not None and (new is None or new.uid != old.uid or new.deleted):
             self._forget(WORKLOAD, old.id)
         if new is not None and not new.deleted and (WORKLOAD, new.id) not in self._targets:
@@ -171,46 +133,49 @@ class Directory:
         self._follow(key)
         self.changed(key)
 
-    def _endpoint(self, key: Key, old: EndpointView | None, new: EndpointView | None) -> None:
+    def put_endpoint(self, key: Key, old: EndpointView | None, new: EndpointView | None) -> None:
+        """A Deployment of ours has come, changed or gone."""
+        _put(self._endpoints, key, new)
         if old is not None:
             for name in {old.wanted, old.active}:
                 self._front[old.namespace, name].pop(old.id, None)
             if new is None or new.uid != old.uid:
                 self._forget(DEPLOYMENT, old.id)
-        if new is None:
-            return
-        target = self._targets.get((DEPLOYMENT, new.id))
-        if target is None:
-            target = Target(DEPLOYMENT, new.id, new.uid, new.namespace, new.name, new.active)
-            self._targets[DEPLOYMENT, new.id] = target
-        for name in {new.wanted, new.active, target.workload}:
-            self._front[new.namespace, name][new.id] = target
-        self._aim(target)
-        for name in {new.wanted, new.active}:
-            self.changed((new.namespace, name))
-
-    def _slice(self, key: Key, old: SliceView | None, new: SliceView | None) -> None:
+        if new is not None:
+            target = self._targets.get((DEPLOYMENT, new.id))
+            if target is None:
+                target = Target(DEPLOYMENT, new.id, new.uid, new.namespace, new.name, new.active)
+                self._targets[DEPLOYMENT, new.id] = target
+            for name in {new.wanted, new.active, target.workload}:
+                self._front[new.namespace, name][new.id] = target
+            self._aim(target)
         for view in (old, new):
-            if view is not None:
-                workload = key[0], view.workload
-                (self._slices[workload].add if view is new else self._slices[workload].discard)(key)
-                self._follow(workload)
-                self.changed(workload)
+            for name in {view.wanted, view.active} if view is not None else ():
+                self.changed((key[0], name))
 
-    def _pod(self, key: Key, old: PodView | None, new: PodView | None) -> None:
+    def put_slice(self, key: Key, old: SliceView | None, new: SliceView | None) -> None:
+        """Part of a Workload's endpoints has come, changed or gone."""
+        if old is not None:
+            self._slices[key[0], old.workload].pop(key, None)
+        if new is not None:
+            self._slices[key[0], new.workload][key] = new
+        for name in {view.workload for view in (old, new) if view is not None}:
+            self._follow((key[0], name))
+            self.changed((key[0], name))
+
+    def put_pod(self, key: Key, old: PodView | None, new: PodView | None) -> None:
+        """A pod has come, changed or gone."""
         view = new or old
-        if view is None or not view.workload:
-            return
-        workload = key[0], view.workload
-        (self._pods[workload].add if new is not None else self._pods[workload].discard)(key)
-        self.moved(workload, new)
-
-    def _platform(self, *_: object) -> None:
-        self.configured(self.platform)
+        if view is not None and view.workload:
+            workload = key[0], view.workload
+            _put(self._pods[workload], key, new)
+            if not self._pods[workload]:
+                del self._pods[workload]
+            self.moved(workload, new)
 
     def _follow(self, key: Key) -> None:
         """The Workload or its pods have changed: so have the targets in front of it."""
-        view = self.workloads.items.get(key)
+        view = self._workloads.get(key)
         if view is not None and (own := self._targets.get((WORKLOAD, view.id))) is not None:
             self._tell(own)
         for target in list(self._front.get(key, {}).values()):
@@ -218,9 +183,9 @@ class Directory:
 
     def _aim(self, target: Target) -> None:
         """Let a Deployment's target follow the active Workload, once that has a ready pod; as long as it has none the former one serves."""
-        view = self.endpoints.items.get((target.namespace, target.name))
+        view = self._endpoints.get((target.namespace, target.name))
         if view is not None and target.workload != view.active:
-            former = self.workloads.items.get(target.serving)
+            former = self._workloads.get(target.serving)
             usable = former is not None and not former.suspended and not former.deleted and self.ready(target.serving)
             if self.ready((target.namespace, view.active)) or not usable:
                 if target.workload != view.wanted:
@@ -230,7 +195,7 @@ class Directory:
 
     def _tell(self, target: Target) -> None:
         """Bring what Envoy knows of a target, and whether it is open, into line with the mirrors."""
-        parts = [self.slices.items[part] for part in self._slices.get(target.serving, ())]
+        parts = self._slices.get(target.serving, {}).values()
         ready = [address for part in parts for address in part.ready]
         addresses = ready or [address for part in parts for address in part.leaving]
         if ready and not target.ready:
@@ -288,6 +253,13 @@ class Directory:
             target.open = target.ready = False
             if target.cluster:
                 self._fade(target, emptied=True)
+
+
+def _put(views: dict[Key, V], key: Key, view: V | None) -> None:
+    if view is None:
+        views.pop(key, None)
+    else:
+        views[key] = view
 
 
 def _protocol(cluster: str) -> Wire:

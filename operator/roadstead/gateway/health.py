@@ -8,7 +8,7 @@ from __future__ import annotations
 from aiohttp import web
 
 from roadstead.gateway.admin import Admin
-from roadstead.gateway.directory import Directory
+from roadstead.gateway.mirrors import Mirrors
 from roadstead.lag import LoopLag
 from roadstead.probes import late, silent
 
@@ -16,8 +16,8 @@ from roadstead.probes import late, silent
 class Health:
     """What the probes ask. ``leaving`` is set when the process is about to end, ``listening`` once it takes questions."""
 
-    def __init__(self, directory: Directory, admin: Admin, lag: LoopLag) -> None:
-        self._directory = directory
+    def __init__(self, mirrors: Mirrors, admin: Admin, lag: LoopLag) -> None:
+        self._mirrors = mirrors
         self._admin = admin
         self._lag = lag
         self.leaving = False
@@ -27,14 +27,14 @@ class Health:
         """Why no request should come here, in a sentence."""
         if self.leaving:
             return "about to end"
-        if not self._directory.filled or not self.listening:
+        if not self._mirrors.filled or not self.listening:
             return "mirrors are being filled"
-        if problem := late(self._lag) or silent(self._directory.reflectors):
+        if problem := late(self._lag) or silent(self._mirrors.reflectors):
             return problem
         return None if await self._admin.serves() else "Envoy doesn't serve yet"
 
     async def livez(self, _: web.Request) -> web.Response:
-        problem = silent(self._directory.reflectors)
+        problem = silent(self._mirrors.reflectors)
         return web.Response(text=problem or "ok", status=503 if problem else 200)
 
     async def readyz(self, _: web.Request) -> web.Response:

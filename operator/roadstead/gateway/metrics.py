@@ -11,7 +11,7 @@ from prometheus_client.registry import Collector
 from roadstead import __version__
 from roadstead.figures import BUCKETS, calls, lag, mirrors
 from roadstead.gateway.coldstart import PHASES, ColdStart
-from roadstead.gateway.directory import Directory
+from roadstead.gateway.mirrors import Mirrors
 from roadstead.gateway.waking import Waking
 from roadstead.kube.client import ApiClient
 
@@ -57,22 +57,22 @@ class Metrics:
         """The event loop was late by so much."""
         self._lag.observe(seconds)
 
-    def watch(self, directory: Directory, waking: Waking, clients: Sequence[ApiClient]) -> None:
+    def watch(self, mirrors_: Mirrors, waking: Waking, clients: Sequence[ApiClient]) -> None:
         """Report from now on what these know about themselves."""
-        self.registry.register(_Kept(directory, waking, clients))
+        self.registry.register(_Kept(mirrors_, waking, clients))
 
 
 class _Kept(Collector):
     """What is kept anyway, read at each scrape."""
 
-    def __init__(self, directory: Directory, waking: Waking, clients: Sequence[ApiClient]) -> None:
-        self._directory = directory
+    def __init__(self, mirrors_: Mirrors, waking: Waking, clients: Sequence[ApiClient]) -> None:
+        self._mirrors = mirrors_
         self._waking = waking
         self._clients = clients
 
     def collect(self) -> Iterable[Metric]:
         yield calls(self._clients)
-        yield from mirrors(self._directory.reflectors)
+        yield from mirrors(self._mirrors.reflectors)
         held = GaugeMetricFamily("roadstead_gateway_held_requests", "Requests that wait for a pod")
         held.add_metric([], self._waking.total)
         yield held
