@@ -8,12 +8,13 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
+from roadstead.access.errors import Refused
 from roadstead.kube.errors import ApiError
 from roadstead.logs import REQUEST
 from roadstead.rest import openapi
 from roadstead.rest.context import Api
 from roadstead.rest.edge import ROOT
-from roadstead.rest.problems import Problem, defect, of_api, sentence
+from roadstead.rest.problems import Problem, defect, of_access, of_api, sentence
 from roadstead.rest.store import whole
 from roadstead.rest.v241 import artifact_routes, deployment_routes, other_routes, workload_routes
 from roadstead.rest.v241.models import BODIES
@@ -30,6 +31,7 @@ def build(api: Api) -> FastAPI:
         app.include_router(router, prefix=ROOT)
     app.include_router(openapi.routes(document()), prefix=ROOT)
     app.add_exception_handler(Problem, _problem)
+    app.add_exception_handler(Refused, _refused)
     app.add_exception_handler(ApiError, _api_error)
     app.add_exception_handler(RequestValidationError, _validation)
     app.add_exception_handler(HTTPException, _http)
@@ -48,6 +50,11 @@ def document() -> dict[str, Any]:
 async def _problem(_: Request, error: Exception) -> Response:
     assert isinstance(error, Problem)  # noqa: S101 - registered for it
     return error.response()
+
+
+async def _refused(_: Request, error: Exception) -> Response:
+    assert isinstance(error, Refused)  # noqa: S101 - registered for it
+    return of_access(error).response()
 
 
 async def _api_error(_: Request, error: Exception) -> Response:

@@ -7,13 +7,13 @@ from typing import Annotated, TypeAlias
 
 from fastapi import Depends, Request
 
+from roadstead.access.callers import Caller, Callers
+from roadstead.access.rights import Rights
 from roadstead.rest.cache import Cache
-from roadstead.rest.callers import Caller, Callers
 from roadstead.rest.keda import Keda
 from roadstead.rest.operators import Operators
 from roadstead.rest.pages import Proxies
 from roadstead.rest.reads import Reads
-from roadstead.rest.rights import Rights
 from roadstead.rest.store import Store
 from roadstead.settings import ApiSettings
 
@@ -50,7 +50,7 @@ def caller_of(request: Request) -> Caller:
 
 
 def writer_of(request: Request) -> Caller:
-    """Who asks, if the token is one to write with. Raises 403."""
+    """Who asks, if the token is one to write with. Raises MayOnlyRead."""
     return caller_of(request).writer()
 
 

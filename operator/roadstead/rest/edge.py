@@ -15,13 +15,14 @@ from typing import Any, Final
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from roadstead.access.callers import Caller, Callers
+from roadstead.access.errors import Refused
+from roadstead.access.limits import Buckets
 from roadstead.kube.errors import ApiError
 from roadstead.logs import REQUEST
-from roadstead.rest.callers import Caller, Callers
-from roadstead.rest.limits import Buckets
 from roadstead.rest.metrics import Metrics
 from roadstead.rest.pages import Proxies
-from roadstead.rest.problems import Problem, defect, too_many, unavailable
+from roadstead.rest.problems import Problem, defect, of_access, too_many, unavailable
 from roadstead.rest.routing import OBJECT
 from roadstead.settings import ApiSettings
 
@@ -64,6 +65,8 @@ class Edge:
                     await self._app(scope, _Limited(receive, self._settings.max_body_bytes), answer)
             except Problem as problem:
                 await answer.instead(problem, scope, receive)
+            except Refused as refused:
+                await answer.instead(of_access(refused), scope, receive)
             except TimeoutError:
                 await answer.instead(unavailable("this took too long; try again"), scope, receive)
             except Exception:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Final
 
+from roadstead.access.verdicts import Keeping, Verdicts
 from roadstead.kube.client import ApiClient
 from roadstead.kube.errors import ApiError
 from roadstead.kube.resource import SCALED_OBJECTS
 from roadstead.rest.problems import unavailable
-from roadstead.rest.verdicts import Keeping, Verdicts
 
 KEPT_SECONDS: Final = 60.0
 ABSENT_SECONDS: Final = 5.0

@@ -7,7 +7,7 @@ from typing import Final
 
 from starlette.requests import Request
 
-from roadstead.rest.callers import Caller
+from roadstead.access.callers import Caller
 from roadstead.rest.problems import invalid
 
 HEADER: Final = "X-Roadstead-Namespace"

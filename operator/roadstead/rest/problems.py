@@ -13,6 +13,7 @@ import orjson
 from pydantic import ValidationError
 from starlette.responses import Response
 
+from roadstead.access.errors import BAD_TOKEN, MayOnlyRead, Refused, Throttled
 from roadstead.api.base import PATTERN_MESSAGES
 from roadstead.kube.errors import ApiError, Conflict, Forbidden, Invalid, NotFound, ServerError, TooManyRequests, Unauthorized, Unreachable
 
@@ -22,8 +23,6 @@ Path: TypeAlias = tuple[str | int, ...]
 
 RETRY_SECONDS: Final = 5
 CLUSTER_AWAY: Final = "the cluster's API server can't be reached at the moment; try again"
-NO_TOKEN: Final = "a token is needed: send the header Authorization: Bearer <token>"  # noqa: S105
-BAD_TOKEN: Final = "the token isn't valid: it has expired, it was revoked, or it is for another audience; get a new one"  # noqa: S105
 STEP: Final = re.compile(r"([^.\[\]]+)|\[([^\]]*)\]")
 PRELUDE: Final = re.compile(r'^(?:Invalid value|Required value|Forbidden): (?:"(?:[^"\\]|\\.)*": |-?[0-9.]+: )?')
 """What the API server puts before a rule's own sentence."""
@@ -58,6 +57,16 @@ def unavailable(sentence: str = CLUSTER_AWAY, retry_after: float | None = None) 
 def too_many(sentence: str, retry_after: float) -> Problem:
     """429."""
     return Problem(429, sentence, {"Retry-After": str(max(1, round(retry_after)))})
+
+
+def of_access(refused: Refused) -> Problem:
+    """Why somebody isn't let in: 401, 403 or 429."""
+    match refused:
+        case Throttled():
+            return too_many(refused.sentence, refused.wait_seconds)
+        case MayOnlyRead():
+            return Problem(403, refused.sentence)
+    return unauthorized(refused.sentence)
 
 
 STATE: Final = "state"

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
+from roadstead.access.callers import Caller
+from roadstead.access.limits import Buckets
+from roadstead.access.rights import Rights
 from roadstead.kube.errors import ApiError
 from roadstead.names import ID_LABEL
 from roadstead.rest.cache import Mirror, Order
-from roadstead.rest.callers import Caller
-from roadstead.rest.limits import Buckets
 from roadstead.rest.problems import not_found, too_many, unavailable
 from roadstead.rest.records import Record
-from roadstead.rest.rights import Rights
 
 R = TypeVar("R", bound=Record)
 MISSES_PER_SECOND = 5.0

@@ -17,6 +17,9 @@ import uvicorn
 import uvloop
 
 from roadstead import __version__
+from roadstead.access.callers import Callers
+from roadstead.access.rights import Rights
+from roadstead.access.verdicts import Keeping
 from roadstead.kube.client import ApiClient
 from roadstead.kube.config import load
 from roadstead.lag import LoopLag
@@ -24,7 +27,6 @@ from roadstead.listener import metrics_route, served
 from roadstead.logs import configure
 from roadstead.rest.app import build
 from roadstead.rest.cache import Cache
-from roadstead.rest.callers import Callers
 from roadstead.rest.context import Api
 from roadstead.rest.edge import Edge
 from roadstead.rest.health import Health
@@ -34,9 +36,7 @@ from roadstead.rest.operators import Operators
 from roadstead.rest.pages import Proxies
 from roadstead.rest.protocol import Protocol
 from roadstead.rest.reads import Reads
-from roadstead.rest.rights import Rights
 from roadstead.rest.store import Store
-from roadstead.rest.verdicts import Keeping
 from roadstead.settings import ApiSettings
 
 log = logging.getLogger(__name__)

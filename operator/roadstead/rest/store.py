@@ -10,18 +10,18 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, TypeVar
 
+from roadstead.access.callers import Caller, Callers
+from roadstead.access.rights import Rights
 from roadstead.kube.client import ApiClient
 from roadstead.kube.errors import ApiError, Conflict, Forbidden, NotFound, Unauthorized
 from roadstead.kube.resource import Body, Resource
 from roadstead.names import API_MANAGER, CREATED_ANNOTATION, CREATOR_ANNOTATION, ID_LABEL, UPDATED_ANNOTATION
 from roadstead.rest.cache import Mirror
-from roadstead.rest.callers import Caller, Callers
 from roadstead.rest.gitops import keeper, refusal
 from roadstead.rest.idempotency import Once
 from roadstead.rest.namespaces import HEADER as NAMESPACE_HEADER
 from roadstead.rest.problems import Location, Path, Problem, invalid, not_found, of_api, unavailable
 from roadstead.rest.records import Record
-from roadstead.rest.rights import Rights
 
 R = TypeVar("R", bound=Record)
 T = TypeVar("T")

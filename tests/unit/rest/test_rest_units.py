@@ -1,8 +1,7 @@
-"""What the REST face decides without a cluster: names, places, sentences, states, order, limits and what is kept how long."""
+"""What the REST face decides without a cluster: names, places, sentences, states and order."""
 
 from __future__ import annotations
 
-import asyncio
 import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -16,10 +15,9 @@ from starlette.datastructures import Headers
 
 from roadstead.api.conditions import State
 from roadstead.desired.quantities import in_bytes
-from roadstead.kube.errors import Forbidden, Invalid, Unreachable
+from roadstead.kube.errors import Invalid
 from roadstead.rest import gitops, idempotency
 from roadstead.rest.cache import Cache, Order
-from roadstead.rest.limits import Buckets
 from roadstead.rest.operators import Operators
 from roadstead.rest.pages import Proxies
 from roadstead.rest.problems import Problem, of_api, steps
@@ -27,7 +25,6 @@ from roadstead.rest.records import artifact_record, workload_record
 from roadstead.rest.v241 import artifacts, deployments, workloads
 from roadstead.rest.v241.lists import Listing
 from roadstead.rest.v241.models import Sort
-from roadstead.rest.verdicts import Keeping, Verdicts
 
 Body = dict[str, Any]
 
@@ -203,111 +200,6 @@ def test_where_a_request_comes_from(sender: str, forwarded: str, origin: str) ->
     proxies = Proxies.of(["10.0.0.0/8"])
     assert proxies.address({"client": (sender, 1)}, Headers({"X-Forwarded-For": forwarded})) == origin
     assert Proxies.of([]).address({"client": (sender, 1)}, Headers({"X-Forwarded-For": forwarded})) == sender
-
-
-def test_a_bucket_empties_and_fills() -> None:
-    now = 0.0
-    buckets = Buckets(2, 3, lambda: now)
-    assert [buckets.take("a") for _ in range(4)] == [0, 0, 0, 0.5]
-    assert buckets.wait("b") == 0
-    assert buckets.take("b") == 0
-    now = 0.5
-    assert buckets.take("a") == 0
-    assert buckets.take("a") > 0
-    now = 100
-    assert [buckets.take("a") for _ in range(4)] == [0, 0, 0, 0.5], "no more than the burst is saved up"
-    assert Buckets(0, 1).take("a") == Buckets(0, 1).take("a") == 0
-
-
-class TestVerdicts:
-    """What is kept, for how long, and what an API server that is away changes."""
-
-    @staticmethod
-    def verdicts(kept: float = 60, refused: float = 60, stale: float = 60) -> Verdicts[str, bool]:
-        return Verdicts(bool, Keeping(kept, refused, lambda: stale))
-
-    async def test_one_question_is_asked_once(self) -> None:
-        asked = 0
-
-        async def ask() -> bool:
-            nonlocal asked
-            asked += 1
-            await asyncio.sleep(0)
-            return True
-
-        verdicts = self.verdicts()
-        assert await asyncio.gather(*(verdicts.get("a", ask) for _ in range(10))) == [True] * 10
-        assert await verdicts.get("a", ask)
-        assert asked == 1
-        verdicts.forget("a")
-        await verdicts.get("a", ask)
-        assert asked == 2
-
-    async def test_who_leaves_does_not_take_the_answer_along(self) -> None:
-        gate = asyncio.Event()
-
-        async def ask() -> bool:
-            await gate.wait()
-            return True
-
-        verdicts = self.verdicts()
-        first, second = (asyncio.create_task(verdicts.get("a", ask)) for _ in range(2))
-        await asyncio.sleep(0)
-        first.cancel()
-        gate.set()
-        assert await second
-
-    @pytest.mark.parametrize("verdict", [True, False])
-    async def test_while_nobody_answers_the_last_word_counts(self, verdict: bool) -> None:
-        async def says() -> bool:
-            return verdict
-
-        async def away() -> bool:
-            raise Unreachable("away")
-
-        verdicts = self.verdicts(kept=0, refused=0)
-        await verdicts.get("a", says)
-        assert await verdicts.get("a", away) is verdict
-        with pytest.raises(Unreachable):
-            await verdicts.get("never seen", away)
-        strict = self.verdicts(kept=0, refused=0, stale=0)
-        await strict.get("a", says)
-        with pytest.raises(Unreachable):
-            await strict.get("a", away)
-
-    async def test_while_nobody_answers_who_has_an_answer_does_not_wait(self) -> None:
-        asked: list[str] = []
-
-        async def says() -> bool:
-            return True
-
-        async def away(key: str) -> bool:
-            asked.append(key)
-            raise Unreachable("away")
-
-        verdicts = self.verdicts(kept=0)
-        for key in "ab":
-            await verdicts.get(key, says)
-        for key in "abab":
-            assert await verdicts.get(key, lambda key=key: away(key))  # type: ignore[misc]
-        assert asked == ["a"]
-
-    async def test_silence_is_an_answer_after_a_while(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("roadstead.rest.verdicts.ANSWER_SECONDS", 0.01)
-
-        async def hangs() -> bool:
-            await asyncio.sleep(60)
-            return True
-
-        with pytest.raises(Unreachable):
-            await self.verdicts().get("a", hangs)
-
-    async def test_a_right_of_our_own_that_lacks_is_a_defect(self) -> None:
-        async def forbidden() -> bool:
-            raise Forbidden(403, "Forbidden", "no")
-
-        with pytest.raises(RuntimeError, match="may this process"):
-            await self.verdicts().get("a", forbidden)
 
 
 class TestMirror:

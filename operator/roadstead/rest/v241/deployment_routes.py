@@ -7,12 +7,12 @@ from typing import Annotated, Final
 
 from fastapi import Depends, Query, Request, Response
 
+from roadstead.access.callers import Caller
 from roadstead.api.artifact import ArtifactStatus
 from roadstead.api.identity import object_id
 from roadstead.names import REQUEST_ANNOTATION
 from roadstead.rest import idempotency, namespaces
 from roadstead.rest.bodies import body_of, described
-from roadstead.rest.callers import Caller
 from roadstead.rest.context import Api, TheApi, TheCaller, TheWriter
 from roadstead.rest.pages import page
 from roadstead.rest.problems import RULE, invalid

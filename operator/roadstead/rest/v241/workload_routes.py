@@ -8,13 +8,13 @@ from typing import Annotated, Any, Final
 
 from fastapi import Depends, Request, Response
 
+from roadstead.access.callers import Caller
 from roadstead.api.identity import object_id
 from roadstead.kube.errors import ApiError
 from roadstead.kube.resource import Body
 from roadstead.names import REQUEST_ANNOTATION
 from roadstead.rest import idempotency, namespaces
 from roadstead.rest.bodies import body_of, described
-from roadstead.rest.callers import Caller
 from roadstead.rest.context import Api, TheApi, TheCaller, TheWriter
 from roadstead.rest.pages import page
 from roadstead.rest.problems import invalid

@@ -16,15 +16,14 @@ from typing import Any, Final
 
 import orjson
 
+from roadstead.access.errors import BAD_TOKEN, NO_TOKEN, MayOnlyRead, Throttled, Unauthenticated
+from roadstead.access.limits import Buckets
+from roadstead.access.verdicts import Keeping, Verdicts
 from roadstead.kube.client import ApiClient
 from roadstead.kube.errors import Invalid
 from roadstead.kube.resource import TOKEN_REVIEWS
-from roadstead.rest.limits import Buckets
-from roadstead.rest.problems import BAD_TOKEN, NO_TOKEN, Problem, too_many, unauthorized
-from roadstead.rest.verdicts import Keeping, Verdicts
 
 SERVICE_ACCOUNT: Final = "system:serviceaccount:"
-WRITES_NEED: Final = "writes need a token for the API server's audience; this one may only read and invoke"
 LONGEST_TOKEN: Final = 16_384
 GUESSES_PER_SECOND: Final = 10.0
 GUESSES_AT_ONCE: Final = 100.0
@@ -55,9 +54,9 @@ class Caller:
         return self.username.split(":")[2] if self.username.startswith(SERVICE_ACCOUNT) else None
 
     def writer(self) -> Caller:
-        """The caller, if the token can write; raises 403 otherwise."""
+        """The caller, if the token can write; raises MayOnlyRead otherwise."""
         if not self.writes:
-            raise Problem(403, WRITES_NEED)
+            raise MayOnlyRead
         return self
 
 
@@ -72,22 +71,25 @@ class Callers:
         self._verdicts: Verdicts[bytes, Caller | None] = Verdicts(lambda caller: caller is not None, keeping)
 
     async def of(self, authorization: str | None, address: str) -> Caller:
-        """The caller of a request with that header, from that address. Raises 401 and 429, and ApiError where nobody can be asked."""
+        """The caller of a request with that header, from that address.
+
+        Raises Unauthenticated and Throttled, and ApiError where nobody can be asked.
+        """
         scheme, _, token = (authorization or "").partition(" ")
         token = token.strip()
         if scheme.lower() != "bearer" or not token:
-            raise unauthorized(NO_TOKEN)
+            raise Unauthenticated(NO_TOKEN)
         if len(token) > LONGEST_TOKEN or not token.isascii() or _expired(token):
-            raise unauthorized(BAD_TOKEN)
+            raise Unauthenticated(BAD_TOKEN)
         key = self._key(token)
         known = self._verdicts.knows(key)
         if not known and (wait := self._guesses.wait(address)):
-            raise too_many("too many tokens that aren't valid come from your address", wait)
+            raise Throttled("too many tokens that aren't valid come from your address", wait)
         caller = await self._verdicts.get(key, lambda: self._review(token))
         if caller is None:
             if not known:
                 self._guesses.take(address)
-            raise unauthorized(BAD_TOKEN)
+            raise Unauthenticated(BAD_TOKEN)
         return caller
 
     def forget(self, caller: Caller) -> None:

@@ -6,10 +6,10 @@ import asyncio
 from collections.abc import Collection
 from typing import Final
 
+from roadstead.access.callers import Caller
+from roadstead.access.verdicts import Keeping, Verdicts
 from roadstead.kube.client import ApiClient
 from roadstead.kube.resource import SUBJECT_ACCESS_REVIEWS, Resource
-from roadstead.rest.callers import Caller
-from roadstead.rest.verdicts import Keeping, Verdicts
 
 AT_ONCE: Final = 16
 """Reviews under way at once for one list over many namespaces."""
