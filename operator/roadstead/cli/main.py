@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from roadstead import __version__
-from roadstead.cli import crds
+from roadstead.cli import certs, crds
 from roadstead.cli.api import api
 from roadstead.cli.apply import apply
 from roadstead.cli.catalogue import bundles, gpus
@@ -29,6 +29,7 @@ USERS = (apply, get, describe, logs, start, stop, restart, delete, restore, regi
 for command in (*USERS, api, operator):
     app.command()(command)
 app.add_typer(crds.app, name="crds")
+app.add_typer(certs.app, name="certs")
 
 
 @app.command()
