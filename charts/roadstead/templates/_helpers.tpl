@@ -166,3 +166,144 @@ readOnlyRootFilesystem: true
 capabilities:
   drop: [ALL]
 {{- end -}}
+
+{{- define "roadstead.envoyImage" -}}
+{{- with .Values.gateway.envoy.image -}}
+{{- if .digest -}}
+{{ .repository }}@{{ .digest }}
+{{- else -}}
+{{ .repository }}:{{ .tag }}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* What the gateway and the writer of its Envoy's configuration must agree on. */}}
+{{- define "roadstead.gateway.env" -}}
+- name: ROADSTEAD_NAMESPACE
+  valueFrom:
+    fieldRef:
+      fieldPath: metadata.namespace
+- name: ROADSTEAD_IDENTITY
+  valueFrom:
+    fieldRef:
+      fieldPath: metadata.name
+- name: ROADSTEAD_PEER_SERVICE
+  value: {{ include "roadstead.fullname" . }}-gateway-peers
+- name: ROADSTEAD_CERTIFICATES
+  value: /certificates
+{{- end -}}
+
+{{/* Metadata of a hook that runs before install and upgrade, and leaves nothing. Takes (dict "root" $ "component" … "weight" …). */}}
+{{- define "roadstead.certs.hook" -}}
+labels:
+  {{- include "roadstead.labels" .root | nindent 2 }}
+  app.kubernetes.io/component: certs
+annotations:
+  helm.sh/hook: pre-install,pre-upgrade
+  helm.sh/hook-weight: {{ .weight | quote }}
+  helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
+{{- end -}}
+
+{{/* Whether the chart makes the gateway's certificates itself; empty: no. */}}
+{{- define "roadstead.certs.own" -}}
+{{- if and .Values.gateway.enabled (not .Values.gateway.tls.certManager.enabled) }}yes{{ end -}}
+{{- end -}}
+
+{{/* The Roles of `roadstead certs ensure`. Takes (dict "root" $ "name" … "metadata" the YAML of labels and annotations). */}}
+{{- define "roadstead.certs.rbac" -}}
+{{- $fullname := include "roadstead.fullname" .root -}}
+{{- $places := list (dict "namespace" .root.Release.Namespace "secret" (printf "%s-gateway-tls" $fullname)) -}}
+{{- if .root.Values.keda.enabled -}}
+{{- $places = append $places (dict "namespace" .root.Values.keda.namespace "secret" (printf "%s-scaler-tls" $fullname)) -}}
+{{- end -}}
+apiVersion: v1
+kind: ServiceAccount
+metadata:
+  name: {{ .name }}
+  namespace: {{ .root.Release.Namespace }}
+  {{- .metadata | nindent 2 }}
+automountServiceAccountToken: false
+{{- range $places }}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: Role
+metadata:
+  name: {{ $.name }}
+  namespace: {{ .namespace }}
+  {{- $.metadata | nindent 2 }}
+rules:
+  # get: is anything due? patch: server-side apply. create: the same apply where there is no such Secret yet (the API server asks for it with
+  # the object's name, so that resourceNames hold here too).
+  - apiGroups: [""]
+    resources: [secrets]
+    resourceNames: [{{ .secret }}]
+    verbs: [get, create, patch]
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: RoleBinding
+metadata:
+  name: {{ $.name }}
+  namespace: {{ .namespace }}
+  {{- $.metadata | nindent 2 }}
+roleRef:
+  apiGroup: rbac.authorization.k8s.io
+  kind: Role
+  name: {{ $.name }}
+subjects:
+  - kind: ServiceAccount
+    name: {{ $.name }}
+    namespace: {{ $.root.Release.Namespace }}
+{{- end }}
+{{- end -}}
+
+{{/* The pod that runs it. Takes (dict "root" $ "name" …). */}}
+{{- define "roadstead.certs.pod" -}}
+{{- $fullname := include "roadstead.fullname" .root -}}
+metadata:
+  labels:
+    {{- include "roadstead.labels" .root | nindent 4 }}
+    app.kubernetes.io/component: certs
+spec:
+  restartPolicy: Never
+  serviceAccountName: {{ .name }}
+  automountServiceAccountToken: true
+  enableServiceLinks: false
+  {{- with .root.Values.imagePullSecrets }}
+  imagePullSecrets:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  securityContext:
+    {{- include "roadstead.podSecurityContext" .root | nindent 4 }}
+  containers:
+    - name: certs
+      image: {{ include "roadstead.image" .root | quote }}
+      imagePullPolicy: {{ .root.Values.image.pullPolicy }}
+      args:
+        - certs
+        - ensure
+        - --namespace={{ .root.Release.Namespace }}
+        - --secret={{ $fullname }}-gateway-tls
+        - --service={{ $fullname }}-gateway
+        - --peers-service={{ $fullname }}-gateway-peers
+        {{- if .root.Values.keda.enabled }}
+        - --keda-namespace={{ .root.Values.keda.namespace }}
+        - --keda-secret={{ $fullname }}-scaler-tls
+        {{- end }}
+      resources:
+        requests:
+          cpu: 50m
+          memory: 64Mi
+        limits:
+          memory: 256Mi
+      securityContext:
+        {{- include "roadstead.containerSecurityContext" .root | nindent 8 }}
+      terminationMessagePolicy: FallbackToLogsOnError
+  {{- with .root.Values.operator.nodeSelector }}
+  nodeSelector:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  {{- with .root.Values.operator.tolerations }}
+  tolerations:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+{{- end -}}

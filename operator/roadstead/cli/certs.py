@@ -25,8 +25,8 @@ KEDAS_COPY: Final = "roadstead-scaler-tls"
 SECRETS: Final = Resource("", "v1", "secrets", "Secret")
 """Not among the kinds of ``roadstead.kube``: operator, API and gateway never ask the API server for one."""
 LABELS: Final = {"app.kubernetes.io/part-of": "roadstead", "app.kubernetes.io/component": "certificates"}
-KEDA_KEYS: Final = {"caCert": "ca.crt", "tlsClientCert": "client.crt", "tlsClientKey": "client.key"}
-"""Parameters of KEDA's external scaler, and the keys of the gateway's Secret whose copies they are."""
+KEDA_KEYS: Final = {"ca.crt": "ca.crt", "tls.crt": "client.crt", "tls.key": "client.key"}
+"""Keys of KEDA's Secret, as cert-manager would name them too, and those of the gateway's Secret whose copies they are."""
 
 app = typer.Typer(no_args_is_help=True, help="The certificates by which gateway replicas and KEDA know each other.")
 
@@ -65,7 +65,7 @@ def _ensure_gateway(cluster: Cluster, namespace: str, name: str, service: str, p
     if due is None:
         typer.echo(f"Secret {namespace}/{name} may stay as it is")
         return held or {}
-    _write(cluster, namespace, name, due.data, before, type_="kubernetes.io/tls")
+    _write(cluster, namespace, name, due.data, before)
     typer.echo(f"Secret {namespace}/{name}: {due.reason}")
     return due.data
 
@@ -75,7 +75,7 @@ def _ensure_copy(cluster: Cluster, namespace: str, name: str, data: dict[str, by
     if before is not None and _data(before) == data:
         typer.echo(f"Secret {namespace}/{name} may stay as it is")
         return
-    _write(cluster, namespace, name, data, before, type_="Opaque")
+    _write(cluster, namespace, name, data, before)
     typer.echo(f"Secret {namespace}/{name} is up to date")
 
 
@@ -97,13 +97,13 @@ def _data(body: Body) -> dict[str, bytes]:
         return {}
 
 
-def _write(cluster: Cluster, namespace: str, name: str, data: dict[str, bytes], before: Body | None, *, type_: str) -> None:
+def _write(cluster: Cluster, namespace: str, name: str, data: dict[str, bytes], before: Body | None) -> None:
     """Apply the whole Secret. Server-side apply, since its `create` is asked for with the name, which a Role can then be bound to."""
     metadata: Body = {"name": name, "namespace": namespace, "labels": LABELS}
     if before is not None:
         metadata["resourceVersion"] = before["metadata"]["resourceVersion"]
     encoded = {key: base64.b64encode(value).decode() for key, value in sorted(data.items())}
-    body = {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "type": type_, "data": encoded}
+    body = {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "type": "kubernetes.io/tls", "data": encoded}
     try:
         cluster.apply(path_of(SECRETS, namespace, name), body, manager=FIELD_MANAGER, force=True)
     except Conflict as error:

@@ -20,6 +20,7 @@ from typer.testing import CliRunner
 import roadstead
 from hack.cluster.helm import helm
 from roadstead.api.platform import PlatformSpec
+from roadstead.certificates import dns_names
 from roadstead.cli.main import app
 from roadstead.desired.disruption import ORDER, priority_class
 from roadstead.observed.views import GPU_LABELS
@@ -31,6 +32,9 @@ CHART = ROOT / "charts" / "roadstead"
 GOLDEN = HERE / "golden" / "default.yaml"
 FULL = ("--values", str(HERE / "full-values.yaml"))
 NAMESPACE = "roadstead-system"
+KEDA = ("--set", "keda.enabled=true")
+CERTS = ("roadstead-certs", "roadstead-certs-hook")
+CERT_MANAGER = ("--set", "gateway.tls.certManager.enabled=true,gateway.tls.certManager.issuerRef.name=private")
 CRDS = {f"{plural}.roadstead.dev" for plural in ("artifacts", "workloads", "deployments", "platforms")}
 Body = dict[str, Any]
 
@@ -123,12 +127,24 @@ def test_no_wildcards_and_nothing_that_leads_to_more_rights(defaults: list[Body]
     }
     for name, rule in roles(defaults):
         assert "*" not in [*rule["apiGroups"], *rule["resources"], *rule["verbs"]], name
-        assert not forbidden & set(rule["resources"]), name
+        assert not (forbidden - ({"secrets"} if name in CERTS else set())) & set(rule["resources"]), name
         assert not {"rbac.authorization.k8s.io", "admissionregistration.k8s.io"} & set(rule["apiGroups"]), name
         assert not {"escalate", "bind", "impersonate"} & set(rule["verbs"]), name
 
 
-@pytest.mark.parametrize("component", ["operator", "api"])
+@pytest.mark.parametrize("flags", [(), KEDA], ids=["alone", "with KEDA"])
+def test_who_makes_certificates_reaches_these_secrets_only(flags: tuple[str, ...]) -> None:
+    bodies = objects(*flags)
+    expected = {("roadstead-system", "roadstead-gateway-tls")} | ({("keda", "roadstead-scaler-tls")} if flags else set())
+    for name in CERTS:
+        held = [body for body in bodies if body["kind"] in ("Role", "ClusterRole") and body["metadata"]["name"] == name]
+        assert {(role["metadata"]["namespace"], *role["rules"][0]["resourceNames"]) for role in held} == expected
+        for role in held:
+            (rule,) = role["rules"]
+            assert (rule["resources"], rule["verbs"]) == (["secrets"], ["get", "create", "patch"])
+
+
+@pytest.mark.parametrize("component", ["operator", "api", "gateway"])
 def test_every_right_says_what_needs_it(component: str) -> None:
     lines = (CHART / "templates" / component / "rbac.yaml").read_text().splitlines()
     bare = [
@@ -140,8 +156,24 @@ def test_every_right_says_what_needs_it(component: str) -> None:
     assert not bare, f"rules without a comment: lines {bare}"
 
 
+def hooked(bodies: list[Body]) -> list[Body]:
+    return [body for body in bodies if "helm.sh/hook" in body["metadata"].get("annotations", {})]
+
+
+def test_certificates_are_there_before_the_first_pod_and_their_hook_leaves_nothing(defaults: list[Body]) -> None:
+    hooks = [body for body in hooked(defaults) if body["metadata"]["name"] == "roadstead-certs-hook"]
+    weights = {body["kind"]: int(body["metadata"]["annotations"]["helm.sh/hook-weight"]) for body in hooks}
+
+    assert set(weights) == {"ServiceAccount", "Role", "RoleBinding", "Job"}
+    assert all(weights[kind] < weights["Job"] for kind in weights if kind != "Job")
+    for body in hooks:
+        annotations = body["metadata"]["annotations"]
+        assert annotations["helm.sh/hook"] == "pre-install,pre-upgrade"
+        assert annotations["helm.sh/hook-delete-policy"] == "before-hook-creation,hook-succeeded"
+
+
 def test_hook_reaches_our_four_crds_only_and_leaves_nothing(defaults: list[Body]) -> None:
-    hooks = [body for body in defaults if "helm.sh/hook" in body["metadata"].get("annotations", {})]
+    hooks = [body for body in hooked(defaults) if body["metadata"]["name"] == "roadstead-crds"]
     (rule,) = [rule for name, rule in roles(hooks)]
 
     assert {body["kind"] for body in hooks} == {"ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Job"}
@@ -174,11 +206,13 @@ def pod_specs(bodies: list[Body]) -> Iterator[Body]:
     for body in bodies:
         if body["kind"] in ("Deployment", "Job"):
             yield body["spec"]["template"]["spec"]
+        elif body["kind"] == "CronJob":
+            yield body["spec"]["jobTemplate"]["spec"]["template"]["spec"]
 
 
 def test_pods_satisfy_restricted_with_a_read_only_root(defaults: list[Body]) -> None:
     specs = list(pod_specs(defaults))
-    assert len(specs) == 3
+    assert len(specs) == 6
     for spec in specs:
         assert spec["securityContext"] == {
             "runAsNonRoot": True,
@@ -186,8 +220,10 @@ def test_pods_satisfy_restricted_with_a_read_only_root(defaults: list[Body]) -> 
             "runAsGroup": 0,
             "seccompProfile": {"type": "RuntimeDefault"},
         }
-        assert not {"hostNetwork", "hostPID", "hostIPC", "volumes"} & set(spec)
-        for container in spec["containers"]:
+        assert not {"hostNetwork", "hostPID", "hostIPC"} & set(spec)
+        for volume in spec.get("volumes", ()):
+            assert set(volume) - {"name"} <= {"emptyDir", "secret", "projected"}
+        for container in (*spec["containers"], *spec.get("initContainers", ())):
             assert container["securityContext"] == {
                 "allowPrivilegeEscalation": False,
                 "readOnlyRootFilesystem": True,
@@ -260,7 +296,7 @@ def test_the_apis_command_is_one_that_it_takes(full: list[Body], monkeypatch: py
     ]
 
 
-@pytest.mark.parametrize("component", ["operator", "api"])
+@pytest.mark.parametrize("component", ["operator", "api", "gateway"])
 def test_selector_holds_nothing_that_a_version_changes(defaults: list[Body], component: str) -> None:
     deployment = named(defaults, "Deployment", f"roadstead-{component}")
 
@@ -293,12 +329,148 @@ def test_a_route_without_a_gateway_is_refused() -> None:
     assert "api.httpRoute.parentRefs must name the Gateways" in done.stderr
 
 
+# The gateway
+
+
+@pytest.mark.parametrize("flags", [FULL, KEDA], ids=["full", "with KEDA"])
+def test_without_the_gateway_nothing_of_it_is_left(flags: tuple[str, ...]) -> None:
+    bodies = objects(*flags, "--set", "gateway.enabled=false")
+    names = {body["metadata"]["name"] for body in bodies}
+
+    assert not [name for name in names if name.startswith(("roadstead-gateway", "roadstead-certs", "roadstead-scaler", "fast-path"))]
+    assert "scalerAddress" not in named(bodies, "Platform", "default")["spec"].get("gateway", {})
+
+
+def test_its_ports_lead_to_its_containers(defaults: list[Body]) -> None:
+    spec = named(defaults, "Deployment", "roadstead-gateway")["spec"]["template"]["spec"]
+    containers = [*spec["containers"], *spec["initContainers"]]
+    ports = {port["name"]: port["containerPort"] for container in containers for port in container.get("ports", ())}
+    wanted = {
+        port["targetPort"]
+        for body in defaults
+        if body["kind"] == "Service" and body["metadata"]["name"].startswith("roadstead-gateway")
+        for port in body["spec"]["ports"]
+    }
+
+    assert ports == {"http": 8000, "peer": 18001, "authoriser": 18003, "scaler": 9090, "metrics": 8080, "health": 8081}
+    assert wanted == set(ports) - {"health"}
+    assert named(defaults, "Service", "roadstead-gateway-peers")["spec"]["publishNotReadyAddresses"] is True
+
+
+def test_envoy_outlives_the_process_that_drains_it_and_has_no_way_into_the_cluster(defaults: list[Body]) -> None:
+    spec = named(defaults, "Deployment", "roadstead-gateway")["spec"]["template"]["spec"]
+    (gateway,) = spec["containers"]
+    _, envoy = spec["initContainers"]
+    limit = next(part for part in gateway["args"] if part.startswith("--drain-limit-seconds="))
+
+    assert envoy["restartPolicy"] == "Always"
+    assert spec["terminationGracePeriodSeconds"] > int(limit.partition("=")[2])
+    assert spec["automountServiceAccountToken"] is False
+    assert not [mount for mount in envoy["volumeMounts"] if mount["name"] == "token"]
+    assert [mount for mount in gateway["volumeMounts"] if mount["name"] == "token"]
+
+
+def test_it_is_found_from_outside_where_asked_for(full: list[Body]) -> None:
+    (rule,) = named(full, "Ingress", "roadstead-gateway")["spec"]["rules"]
+    (route,) = named(full, "HTTPRoute", "roadstead-gateway")["spec"]["rules"]
+    (path,) = rule["http"]["paths"]
+
+    assert path["path"] == route["matches"][0]["path"]["value"] == "/api/v2/endpoints"
+    assert path["backend"]["service"] == {"name": "roadstead-gateway", "port": {"name": "http"}}
+    assert route["backendRefs"] == [{"name": "roadstead-gateway", "port": 80}]
+    assert route["timeouts"] == {"request": "0s"}
+
+
+def test_what_keda_asks_is_never_exposed(full: list[Body]) -> None:
+    outside = [body for body in full if body["kind"] == "Service" and body["spec"]["type"] != "ClusterIP"]
+
+    assert {body["metadata"]["name"] for body in outside} == {"roadstead-api", "roadstead-gateway-public"}
+    assert {port["name"] for body in outside for port in body["spec"]["ports"]} == {"http"}
+
+
+def test_a_route_to_the_gateway_without_a_gateway_is_refused() -> None:
+    done = run("template", "roadstead", str(CHART), "--set", "gateway.httpRoute.enabled=true")
+
+    assert done.returncode != 0
+    assert "gateway.httpRoute.parentRefs must name the Gateways" in done.stderr
+
+
+def test_an_autoscaler_alone_owns_the_replicas(defaults: list[Body], full: list[Body]) -> None:
+    assert named(defaults, "Deployment", "roadstead-gateway")["spec"]["replicas"] == 2
+    assert not [body for body in defaults if body["kind"] == "HorizontalPodAutoscaler"]
+    assert "replicas" not in named(full, "Deployment", "roadstead-gateway")["spec"]
+    assert named(full, "HorizontalPodAutoscaler", "roadstead-gateway")["spec"]["minReplicas"] == 3
+
+
+def test_it_may_scale_only_where_the_fast_path_is_wanted(defaults: list[Body]) -> None:
+    def groups(bodies: list[Body]) -> set[str]:
+        return {group for rule in named(bodies, "ClusterRole", "roadstead-gateway")["rules"] for group in rule["apiGroups"]}
+
+    assert "apps" not in groups(defaults)
+    assert "apps" in groups(objects("--set", "platform.gateway.fastPath=true"))
+
+
+def test_without_keda_there_is_nothing_of_it(defaults: list[Body]) -> None:
+    assert not [body for body in defaults if body["apiVersion"].startswith("keda.sh") or body["metadata"].get("namespace") == "keda"]
+
+
+def test_keda_and_platform_name_the_same_things() -> None:
+    bodies = objects(*KEDA)
+    settings = named(bodies, "Platform", "default")["spec"]["gateway"]
+    authentication = named(bodies, "ClusterTriggerAuthentication", settings["scalerAuthentication"])
+    (copy,) = {entry["name"] for entry in authentication["spec"]["secretTargetRef"]}
+
+    assert {entry["parameter"]: entry["key"] for entry in authentication["spec"]["secretTargetRef"]} == {
+        "caCert": "ca.crt",
+        "tlsClientCert": "tls.crt",
+        "tlsClientKey": "tls.key",
+    }
+    for spec in pod_specs([body for body in bodies if body["metadata"]["name"] in CERTS]):
+        assert f"--keda-secret={copy}" in spec["containers"][0]["args"]
+    host, _, port = settings["scalerAddress"].partition(":")
+    assert host in dns_names(NAMESPACE, "roadstead-gateway", "roadstead-gateway-peers")
+    assert int(port) in {entry["port"] for entry in named(bodies, "Service", "roadstead-gateway")["spec"]["ports"]}
+
+
+def test_an_address_of_the_administrators_own_stays() -> None:
+    bodies = objects("--set", "platform.gateway.scalerAddress=scaler.example:1,platform.gateway.queueTotal=7")
+
+    assert named(bodies, "Platform", "default")["spec"]["gateway"] == {"scalerAddress": "scaler.example:1", "queueTotal": 7}
+
+
+@pytest.mark.parametrize("name", CERTS)
+def test_the_command_that_makes_certificates_is_one_that_exists(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (spec,) = pod_specs([body for body in objects(*KEDA) if body["metadata"]["name"] == name])
+    monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
+
+    result = CliRunner().invoke(app, spec["containers"][0]["args"], env={"ROADSTEAD_KUBECONFIG": str(tmp_path / "missing")})
+
+    assert (result.exit_code, result.output.partition(":")[0]) == (1, "roadstead")
+    assert "missing does not exist" in result.output
+
+
+def test_cert_manager_makes_what_the_chart_would() -> None:
+    bodies = objects(*KEDA, *CERT_MANAGER)
+    gateway = named(bodies, "Certificate", "roadstead-gateway-tls")["spec"]
+    scaler = named(bodies, "Certificate", "roadstead-scaler-tls")
+
+    assert not [body for body in bodies if body["metadata"]["name"] in CERTS]
+    assert set(gateway["dnsNames"]) == set(dns_names(NAMESPACE, "roadstead-gateway", "roadstead-gateway-peers"))
+    assert {"server auth", "client auth"} <= set(gateway["usages"])
+    assert "server auth" not in scaler["spec"]["usages"]
+    assert scaler["metadata"]["namespace"] == "keda"
+    assert {gateway["secretName"], scaler["spec"]["secretName"]} == {"roadstead-gateway-tls", "roadstead-scaler-tls"}
+    done = run("template", "roadstead", str(CHART), "--set", "gateway.tls.certManager.enabled=true")
+    assert done.returncode != 0
+    assert "gateway.tls.certManager.issuerRef.name must name the issuer" in done.stderr
+
+
 def test_no_object_of_the_chart_looks_like_a_child_of_a_workload(full: list[Body]) -> None:
     assert not [body for body in full if body["metadata"].get("labels", {}).get("app.kubernetes.io/managed-by") == "roadstead"]
 
 
 def test_one_replica_has_no_disruption_budget() -> None:
-    kinds = {body["kind"] for body in objects("--set", "operator.replicas=1,api.replicas=1")}
+    kinds = {body["kind"] for body in objects("--set", "operator.replicas=1,api.replicas=1,gateway.replicas=1")}
 
     assert "PodDisruptionBudget" not in kinds
 
@@ -350,8 +522,9 @@ def test_admission_policies_can_be_switched_off_one_by_one(defaults: list[Body],
     def names(bodies: list[Body]) -> set[str]:
         return {body["metadata"]["name"] for body in bodies if body["kind"].startswith("ValidatingAdmissionPolicy")}
 
-    assert names(defaults) == {"images.roadstead.dev", "deletion.roadstead.dev"}
-    assert names(objects("--set", "admissionPolicies.images=false")) == {"deletion.roadstead.dev"}
+    assert names(defaults) == {"images.roadstead.dev", "deletion.roadstead.dev", "fast-path.roadstead.dev"}
+    assert names(objects("--set", "admissionPolicies.images=false")) == {"deletion.roadstead.dev", "fast-path.roadstead.dev"}
+    assert names(objects("--set", "gateway.enabled=false")) == {"images.roadstead.dev", "deletion.roadstead.dev"}
     assert names(full) == set()
 
 
@@ -411,7 +584,7 @@ def test_full_values_leave_no_default() -> None:
     same = [path for path, value in leaves(yaml.safe_load((CHART / "values.yaml").read_text())) if given.get(path, value) == value]
 
     unset = [path for path in same if not any(other.startswith(path + ".") for other in given)]
-    assert unset == [".api.enabled"]  # off, there would be nothing to look at
+    assert unset == [".api.enabled", ".gateway.enabled"]  # off, there would be nothing to look at
 
 
 def test_platform_values_are_the_fields_of_the_crd() -> None:
