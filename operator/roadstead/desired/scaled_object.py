@@ -70,12 +70,15 @@ def _trigger(policy: Policy, workload: Workload, containers: tuple[Container, ..
     if policy.scaling_metric is ScalingMetric.CPU:
         which = {"containerName": container_names(containers)[primary_index(containers)]} if len(containers) > 1 else {}
         return {"type": "cpu", "name": "cpu", "metricType": "Utilization", "metadata": {"value": str(utilization(policy)), **which}}
-    owner = workload.metadata
+    owner, authentication = workload.metadata, platform.gateway.scaler_authentication
+    secured = {} if authentication is None else {"authenticationRef": {"name": authentication, "kind": "ClusterTriggerAuthentication"}}
     return {
         "type": "external-push",
         "name": str(policy.scaling_metric),
+        **secured,
         "metadata": {
             "scalerAddress": platform.gateway.scaler_address,
+            **({"enableTLS": "true"} if secured else {}),
             "workloadId": object_id("workloads", owner.namespace or "", owner.name),
             "namespace": owner.namespace or "",
             "name": owner.name,
