@@ -21,6 +21,8 @@ class Settings:
     log_format: str = "text"
     """``text`` for people, ``json`` for machines."""
     log_level: str = "INFO"
+    gateway_service: str = "roadstead-gateway"
+    """The gateway's Service, in the same namespace: while it has no ready pod, nothing at zero would wake."""
     workers: int = 16
     """Reconciles under way at once. They wait for the API server most of the time."""
     health_port: int = 8081

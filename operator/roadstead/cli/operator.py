@@ -24,6 +24,9 @@ def operator(
     identity: Annotated[
         str, typer.Option(envvar="ROADSTEAD_IDENTITY", help="Name of this replica in the Lease. Absent: host name and process id.")
     ] = DEFAULTS.identity,
+    gateway_service: Annotated[
+        str, typer.Option(envvar="ROADSTEAD_GATEWAY_SERVICE", help="The gateway's Service, without which nothing wakes from zero.")
+    ] = DEFAULTS.gateway_service,
     log_format: LogFormatOption = LOG_FORMAT,
     log_level: LogLevelOption = LOG_LEVEL,
     workers: Annotated[
@@ -55,6 +58,7 @@ def operator(
         context=context,
         namespace=namespace,
         identity=identity,
+        gateway_service=gateway_service,
         log_format=str(log_format),
         log_level=log_level.upper(),
         workers=workers,

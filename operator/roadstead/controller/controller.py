@@ -13,7 +13,7 @@ from roadstead.controller.artifacts import ArtifactReconciler
 from roadstead.controller.drafts import Drafts
 from roadstead.controller.endpoints import EndpointReconciler
 from roadstead.controller.kinds import Key, Kind
-from roadstead.controller.mirrors import Mirrors
+from roadstead.controller.mirrors import Mirrors, Name
 from roadstead.controller.objects import Objects
 from roadstead.controller.pace import Pace
 from roadstead.controller.platform import PlatformKeeper
@@ -61,7 +61,7 @@ class Controller:
     """Everything that reconciles, without any knowledge of kopf or of processes.
 
     ``client`` is fenced by leadership. The queue stays closed until it is opened by whoever knows that this replica leads and
-    that every cache is filled; keys gather meanwhile.
+    that every cache is filled; keys gather meanwhile. ``gateway`` are namespace and name of the gateway's Service.
     """
 
     def __init__(
@@ -69,13 +69,14 @@ class Controller:
         client: ApiClient,
         recorder: Recorder,
         *,
+        gateway: Name = ("roadstead-system", "roadstead-gateway"),
         reconciled: Reconciled = lambda *_: None,
         waited: Callable[[float], None] = lambda _: None,
         settings_in_force: Callable[[PlatformSpec], None] = lambda _: None,
     ) -> None:
         self.queue: WorkQueue[Key] = WorkQueue(waited=waited)
         self.objects = Objects(self._declared, self._changed)
-        self.mirrors = Mirrors(client, self._changed, self._child_changed, self._keda_changed)
+        self.mirrors = Mirrors(client, self._changed, self._child_changed, self._keda_changed, self._gateway_changed, gateway)
         self.gpus = GpuUsage(self.mirrors)
         self._client = client
         self._reconciled = reconciled
@@ -96,7 +97,7 @@ class Controller:
         )
         self._registrar = Registrar(client, self.objects)
         self._artifacts = ArtifactReconciler(client, self.objects, self._registrar, drafts, self.platform, retention)
-        self._endpoints = EndpointReconciler(client, self.objects, self.mirrors)
+        self._endpoints = EndpointReconciler(client, self.objects, self.mirrors, self.platform)
 
     async def run(self, workers: int) -> None:
         """Mirror and reconcile until cancelled."""
@@ -193,6 +194,11 @@ class Controller:
         """Look at those that waited for KEDA; or, when its kinds have gone, at all: their ScaledObjects vanished before, and the API
         server refused to take new ones."""
         for key in self._workloads.take_those_without_keda() if present else list(self.objects.keys(Kind.WORKLOAD)):
+            self.queue.add(key, low=True)
+
+    def _gateway_changed(self) -> None:
+        """Those at zero depend on it; nobody else does."""
+        for key in self._workloads.take_sleeping():
             self.queue.add(key, low=True)
 
     def _child_changed(self, key: Key, kind: ChildKind, old: ChildView | None, new: ChildView | None) -> None:

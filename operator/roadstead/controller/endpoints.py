@@ -11,6 +11,7 @@ from roadstead.api.conditions import State
 from roadstead.controller.kinds import Key, Kind
 from roadstead.controller.mirrors import Mirrors
 from roadstead.controller.objects import Objects
+from roadstead.controller.platform import PlatformKeeper
 from roadstead.kube.client import ApiClient
 from roadstead.kube.errors import NotFound
 from roadstead.observed.endpoint import Backend, observe_endpoint
@@ -23,7 +24,8 @@ STATES = {str(state): state for state in State}
 class EndpointReconciler:
     """Reconciles Deployments of ours."""
 
-    def __init__(self, client: ApiClient, objects: Objects, mirrors: Mirrors) -> None:
+    def __init__(self, client: ApiClient, objects: Objects, mirrors: Mirrors, platform: PlatformKeeper) -> None:
+        self._platform = platform
         self._client = client
         self._objects = objects
         self._mirrors = mirrors
@@ -37,7 +39,7 @@ class EndpointReconciler:
         wanted = deployment.spec.workload_ref.name
         target = self._backend(key.namespace, wanted)
         active = self._backend(key.namespace, previous.get("activeWorkload") or wanted)
-        status = observe_endpoint(deployment, target, active, previous, datetime.now(UTC))
+        status = observe_endpoint(deployment, target, active, previous, datetime.now(UTC), gateway_url=self._platform.gateway_url)
         if status != previous:
             try:
                 await self._client.set_status(ENDPOINTS, key.namespace, key.name, stored.uid, status)

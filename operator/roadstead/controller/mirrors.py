@@ -15,7 +15,7 @@ from roadstead.desired.scaled_object import hpa_name
 from roadstead.kube.client import ApiClient
 from roadstead.kube.managed_fields import ownership
 from roadstead.kube.reflector import Reflector
-from roadstead.kube.resource import NODES, PODS
+from roadstead.kube.resource import ENDPOINT_SLICES, NODES, PODS
 from roadstead.names import CHILDREN_SELECTOR, FIELD_MANAGER
 from roadstead.observed.scaler import HpaView, hpa_view, scaled_object_view
 from roadstead.observed.views import ChildView, DeploymentView, NodeView, PodView, child_view, deployment_view, node_view, pod_view
@@ -41,7 +41,8 @@ class Mirrors:
     """One reflector a kind. ``notify`` is called with the Workload that a changed child or pod belongs to.
 
     ``changed`` is called before, with the child's views from before and after (None: it has gone).
-    ``keda_changed`` is called with whether ScaledObjects are known to the cluster, when that changes.
+    ``keda_changed`` is called with whether ScaledObjects are known to the cluster, ``gateway_changed`` when the gateway begins or ceases to
+    serve; ``gateway`` are namespace and name of its Service.
     """
 
     def __init__(
@@ -50,6 +51,8 @@ class Mirrors:
         notify: Callable[[Key], None],
         changed: Callable[[Key, ChildKind, ChildView | None, ChildView | None], None],
         keda_changed: Callable[[bool], None],
+        gateway_changed: Callable[[], None] = lambda: None,
+        gateway: Name = ("roadstead-system", "roadstead-gateway"),
     ) -> None:
         self._notify = notify
         self._changed = changed
@@ -71,11 +74,21 @@ class Mirrors:
         }
         self._pods = Reflector(client, PODS, project=pod_view, notify=self._pod_changed, label_selector=CHILDREN_SELECTOR)
         self.overheard = Overheard(client, self._pods.items.get, self._spoken_of)
+        self._gateway_changed = gateway_changed
+        self._gateway_served = False
+        self._gateway: Reflector[bool] = Reflector(
+            client,
+            ENDPOINT_SLICES,
+            project=_serves,
+            notify=self._gateway_moved,
+            namespace=gateway[0],
+            label_selector=f"kubernetes.io/service-name={gateway[1]}",
+        )
         self._nodes: Reflector[NodeView] = Reflector(client, NODES, project=node_view, notify=self._node_changed)
 
     @property
     def reflectors(self) -> tuple[Reflector[Any], ...]:
-        return (*self._children.values(), self._pods, self._nodes)
+        return (*self._children.values(), self._pods, self._nodes, self._gateway)
 
     def loops(self) -> list[Coroutine[Any, Any, None]]:
         """The coroutines to run for the life of the process."""
@@ -93,6 +106,11 @@ class Mirrors:
     def keda_present(self) -> bool:
         """Whether the cluster knows ScaledObjects."""
         return self._children[ChildKind.SCALED_OBJECT].present
+
+    @property
+    def gateway_serving(self) -> bool:
+        """Whether a pod of the gateway is ready."""
+        return any(self._gateway.items.values())
 
     def kedas_hpa(self, name: Name) -> HpaView | None:
         """The HPA that KEDA made for the ScaledObject of a Workload of that name; it bears the labels of the ScaledObject."""
@@ -134,6 +152,11 @@ class Mirrors:
     def _spoken_of(self, namespace: str, pod: PodView) -> None:
         self._notify(Key(Kind.WORKLOAD, namespace, pod.workload))
 
+    def _gateway_moved(self, *_: object) -> None:
+        if self.gateway_serving != self._gateway_served:
+            self._gateway_served = self.gateway_serving
+            self._gateway_changed()
+
     def _node_changed(self, *_: object) -> None:
         self.node_changes += 1
 
@@ -151,6 +174,11 @@ class Mirrors:
         else:
             self._pods_of[owner][pod.name] = new
         self._notify(Key(Kind.WORKLOAD, *owner))
+
+
+def _serves(body: Body) -> bool:
+    """Whether an EndpointSlice has a ready endpoint; an absent condition counts as true (discovery/v1)."""
+    return any((endpoint.get("conditions") or {}).get("ready", True) for endpoint in body.get("endpoints") or ())
 
 
 def _projection(kind: ChildKind) -> Callable[[Body], ChildView]:

@@ -62,6 +62,11 @@ class PlatformKeeper:
         except Refusal:
             return None
 
+    @property
+    def gateway_url(self) -> str | None:
+        """The gateway's public address, if settings in force name one."""
+        return self._good.gateway.url if self._good is not None else None
+
     def look(self) -> None:
         """Take in the present object. A deleted Platform leaves the last good settings in force; what was wrong with it is over."""
         stored = self._objects.get(KEY)

@@ -11,6 +11,7 @@ from typing import Any
 
 from roadstead.api.artifact import Artifact, ArtifactSpec
 from roadstead.api.base import Metadata
+from roadstead.api.identity import object_id
 from roadstead.api.platform import PlatformSpec, PodSettings
 from roadstead.api.workload import Workload
 from roadstead.controller.children import ChildWriter
@@ -38,6 +39,7 @@ from roadstead.observed import Observed, Outcome, observe
 from roadstead.observed.conditions import timestamp
 from roadstead.observed.hearing import Doubt
 from roadstead.observed.scaler import HpaView, ScaledObjectView, ScalerView, hpa_scaler, rested_template, scaled_object_scaler
+from roadstead.observed.urls import public_url
 from roadstead.observed.views import ChildView
 from roadstead.resources import WORKLOADS
 
@@ -77,6 +79,7 @@ class WorkloadReconciler:
         self._memories: dict[Key, Memory] = {}
         self._doubted: set[Key] = set()
         self._without_keda: set[Key] = set()
+        self._sleeping: set[Key] = set()
 
     def child_changed(self, key: Key, kind: ChildKind, old: ChildView | None, new: ChildView | None) -> None:
         """The mirror of a child has changed. If it has gone, it is asked before it is made again whether the Workload is still there."""
@@ -97,6 +100,11 @@ class WorkloadReconciler:
         taken, self._without_keda = self._without_keda, set()
         return taken
 
+    def take_sleeping(self) -> set[Key]:
+        """The Workloads that were last found at zero; called when the gateway, which wakes them, has come or gone."""
+        taken, self._sleeping = self._sleeping, set()
+        return taken
+
     async def reconcile(self, key: Key) -> float | None:
         """Bring one Workload about. Returns the seconds after which to look again, if there is a reason to."""
         began, name = time.monotonic(), (key.namespace, key.name)
@@ -111,6 +119,7 @@ class WorkloadReconciler:
             self._memories.pop(key, None)
             self._doubted.discard(key)
             self._without_keda.discard(key)
+            self._sleeping.discard(key)
             self._gpus.forget(key)
             return None
         if workload.metadata.deletion_timestamp is not None or not await self._still_there(key, workload):
@@ -242,6 +251,7 @@ class WorkloadReconciler:
         deployment = desired.children.get(ChildKind.DEPLOYMENT)
         live = self._mirrors.deployment(name)
         strange = live is not None and live.owner_uid != workload.metadata.uid
+        (self._sleeping.add if live is not None and live.spec_replicas == 0 else self._sleeping.discard)(_key(workload))
         pods = self._mirrors.pods(name)
         kills = self._mirrors.overheard.kills(pods)
         return observe(
@@ -250,6 +260,8 @@ class WorkloadReconciler:
                 artifact=artifact,
                 artifact_digest=content_digest(artifact.spec) if artifact else None,
                 refusal=refusal,
+                endpoint=public_url(self._platform.gateway_url, "workloads", object_id("workloads", *name)),
+                gateway_serving=self._mirrors.gateway_serving,
                 internal_url=self._internal_url(name, workload, desired, refusal, previous),
                 template=deployment.template if deployment else None,
                 user_template=deployment.user_template if deployment else None,
@@ -315,6 +327,10 @@ class WorkloadReconciler:
         memory.said, memory.said_at = outcome.status, time.monotonic()
         await self._announcer.workload(workload, previous, outcome)
         return 0.0
+
+
+def _key(workload: Workload) -> Key:
+    return Key(Kind.WORKLOAD, workload.metadata.namespace or "", workload.metadata.name)
 
 
 def _built(inputs: Inputs, previous: Mapping[str, Any]) -> tuple[Desired, bool]:

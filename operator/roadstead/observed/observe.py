@@ -23,6 +23,7 @@ from roadstead.observed.rollout import StuckSurge, stuck_surge
 from roadstead.observed.scaler import ScalerView, autoscaler_condition
 from roadstead.observed.summary import summary
 from roadstead.observed.views import DeploymentView, PodView
+from roadstead.observed.wake import ASLEEP, GOING, doubt, failure, last_wake
 from roadstead.observed.wording import kept, short, steady
 
 REPLICA_DETAILS = 10
@@ -41,7 +42,8 @@ class Observed:
 
     ``wanted`` is the replica count that the operator sets, None while an autoscaler does. ``pending`` says in a sentence what a
     platform or operator change would alter in the pods, once something restarts them; ``conflict`` who keeps undoing our writes, as the
-    condition UpToDate; ``gpu_missing`` what GPUs no node offers. ``applied`` are the hashes of our own field sets right after our applies,
+    condition UpToDate; ``gpu_missing`` what GPUs no node offers. ``endpoint`` is the public URL, ``gateway_serving`` says whether anybody
+    answers there. ``applied`` are the hashes of our own field sets right after our applies,
     to be remembered in the status. ``refusal`` is what the user must change; ``lost_nodes``, ``heard`` and ``kills`` are those of a Scene.
     """
 
@@ -61,6 +63,8 @@ class Observed:
     gpu_missing: str | None = None
     applied: Mapping[str, str] = field(default_factory=dict)
     restorable_until: str | None = None
+    endpoint: str | None = None
+    gateway_serving: bool = False
     lost_nodes: frozenset[str] = frozenset()
     heard: Mapping[str, tuple[Heard, ...]] = field(default_factory=dict)
     kills: Mapping[str, Kill] = field(default_factory=dict)
@@ -88,12 +92,16 @@ class _Facts:
     stuck: StuckSurge | None
     in_place: str | None
     at_zero: bool
+    wake: dict[str, Any] | None
+    proven: dict[str, str] | None
+    sleepless: str | None
+    """At zero: why it isn't sure that a request would wake it."""
 
 
 def _log_tail(facts: _Facts, previous: Mapping[str, Any]) -> list[str] | None:
     """Of what failed; kept when it is stopped then, since clients stop first and read afterwards."""
     if facts.state is State.ERRORED and facts.cause:
-        return list(facts.cause.log_tail) or None
+        return list(facts.cause.log_tail) or (previous.get("logTail") if facts.at_zero else None)
     return previous.get("logTail") if facts.state in (State.STOPPING, State.STOPPED) else None
 
 
@@ -104,7 +112,7 @@ def observe(observed: Observed, previous: Mapping[str, Any], now: datetime) -> O
     since = (previous.get("runningSince") or timestamp(now)) if facts.state is State.RUNNING else None
     settles = None if since is None else METRICS_SECONDS - (now - datetime.fromisoformat(since)).total_seconds()
     settled = settles is not None and settles <= 0
-    scaler = autoscaler_condition(observed.scaler, settled=settled)
+    scaler = autoscaler_condition(observed.scaler, settled=settled, asleep=facts.at_zero)
     message = _message(observed, facts, scaler)
     workload = observed.workload
     generation = workload.metadata.generation or 0
@@ -119,12 +127,14 @@ def observe(observed: Observed, previous: Mapping[str, Any], now: datetime) -> O
         "readyReplicas": facts.ready,
         "updatedReplicas": deployment.updated if deployment and deployment.current else 0,
         "selector": f"{WORKLOAD_LABEL}={workload.metadata.name}",
+        "endpoint": observed.endpoint,
         "internalUrl": observed.internal_url,
         "runningSince": since,
         "artifact": _artifact(observed) or previous.get("artifact"),
         "scaler": _scaler(observed, previous, now),
         "applied": {str(kind): hash_ for kind, hash_ in sorted(observed.applied.items())} or None,
-        "proven": _proven(observed, facts, previous, now),
+        "proven": facts.proven,
+        "lastWake": facts.wake,
         "inPlaceRevision": facts.in_place,
         "pullFailingSince": timestamp(failing) if failing is not None else None,
         "replicasDetail": [_detail(pod) for pod in sorted(_left(observed), key=lambda pod: pod.name)[:REPLICA_DETAILS]] or None,
@@ -186,8 +196,19 @@ def _facts(observed: Observed, previous: Mapping[str, Any], failing: datetime | 
         cause = kept(cause, previous, observed.workload.metadata.generation or 0)
     stuck = None if rolled_out else stuck_surge(deployment, observed.pods, now)
     in_place = _in_place(observed, stuck, previous.get("inPlaceRevision"))
-    at_zero = deployment is not None and observed.wanted is None and deployment.spec_replicas == 0 and not alive
-    return _Facts(ready, rolled_out, cause, _state(observed, alive, ready, cause), stuck, in_place, at_zero)
+    scaled = observed.wanted is None and deployment is not None
+    at_zero = scaled and deployment is not None and deployment.spec_replicas == 0 and not alive
+    replicas = deployment.spec_replicas if deployment is not None else 0
+    wake = last_wake(previous, scaled=scaled, replicas=replicas, ready=ready > 0, asleep=at_zero, now=now)
+    if at_zero and (failed := failure(wake)) is not None:
+        cause = Cause("WakeFailed", failed, True)
+    proven = _proven(observed, previous, now, rolled_out=rolled_out)
+    sleepless = None
+    if at_zero:
+        sure = proven is not None and proven.get("template") == observed.user_template
+        sleepless = doubt(observed.scaler, proven=sure, serving=observed.gateway_serving)
+    state = _state(observed, alive, ready, cause, asleep=at_zero and sleepless is None)
+    return _Facts(ready, rolled_out, cause, state, stuck, in_place, at_zero, wake, proven, sleepless)
 
 
 def _in_place(observed: Observed, stuck: StuckSurge | None, before: str | None) -> str | None:
@@ -201,7 +222,7 @@ def _in_place(observed: Observed, stuck: StuckSurge | None, before: str | None) 
     return before if before is not None and before in (observed.template, carried_out) else None
 
 
-def _state(observed: Observed, alive: tuple[PodView, ...], ready: int, cause: Cause | None) -> State:
+def _state(observed: Observed, alive: tuple[PodView, ...], ready: int, cause: Cause | None, *, asleep: bool) -> State:
     spec = observed.workload.spec
     if spec.suspend or spec.deleted:
         return State.STOPPING if _left(observed) else State.STOPPED
@@ -209,6 +230,8 @@ def _state(observed: Observed, alive: tuple[PodView, ...], ready: int, cause: Ca
         return State.RUNNING
     if observed.refusal is not None or (cause is not None and cause.lasting):
         return State.ERRORED
+    if asleep:
+        return State.RUNNING
     return State.INITIALIZING if any(pod.node for pod in alive) else State.SUBMITTED
 
 
@@ -234,7 +257,7 @@ def _message(observed: Observed, facts: _Facts, scaler: Condition | None) -> str
         case _ if observed.deployment is None and observed.conflict is not None:
             text = observed.conflict.message
         case _ if facts.at_zero:
-            text = "Scaled to zero; it wakes when its scaler sees demand"
+            text = f"{GOING}{facts.sleepless}"
         case State.INITIALIZING:
             text = "Containers are being pulled and started"
         case _:
@@ -243,6 +266,8 @@ def _message(observed: Observed, facts: _Facts, scaler: Condition | None) -> str
 
 
 def _running_message(observed: Observed, facts: _Facts, scaler: Condition | None) -> str:
+    if facts.at_zero and not facts.ready:
+        return ASLEEP
     deployment = observed.deployment
     total = deployment.spec_replicas if deployment else facts.ready
     text = f"{facts.ready} of {total} replicas ready"
@@ -284,8 +309,8 @@ def _reason(observed: Observed, facts: _Facts) -> str:
             return facts.cause.reason
         if observed.deployment is None and observed.conflict is not None:
             return observed.conflict.reason
-        if facts.at_zero:
-            return "ScaledToZero"
+    if facts.at_zero and facts.state not in (State.STOPPING, State.STOPPED):
+        return "ScaledToZero"
     return str(facts.state).capitalize()
 
 
@@ -361,13 +386,13 @@ def _scheduled(observed: Observed, previous: Mapping[str, Any]) -> Condition | N
     return Condition("Scheduled", Verdict.FALSE, "Pending", "Waiting for the scheduler to place the pods")
 
 
-def _proven(observed: Observed, facts: _Facts, previous: Mapping[str, Any], now: datetime) -> dict[str, str] | None:
+def _proven(observed: Observed, previous: Mapping[str, Any], now: datetime, *, rolled_out: bool) -> dict[str, str] | None:
     """The user template that was once ready, and since when; it belongs to the template, so no platform change takes it away."""
     before: dict[str, str] | None = previous.get("proven")
     deployment, template = observed.deployment, observed.user_template
     if template is None or (before is not None and before.get("template") == template):
         return before
-    if facts.rolled_out and deployment is not None and deployment.user_template == template:
+    if rolled_out and deployment is not None and deployment.user_template == template:
         return {"template": template, "since": timestamp(now)}
     return before
 

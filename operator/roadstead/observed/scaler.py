@@ -36,6 +36,8 @@ class ScalerView:
     early: bool = True
     step: Step | None = None
     minimum: int = 1
+    ready: bool = False
+    """KEDA has taken the ScaledObject up and can ask for demand."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,13 +122,14 @@ def scaled_object_scaler(view: ScaledObjectView | None, step: Step | None = None
     """
     if view is None or view.ready is None:
         return ScalerView("ScaledObject", None, step=step)
-    if view.ready.status == "True" and view.hpa is not None and view.hpa.status == "False":
-        return ScalerView("ScaledObject", view.hpa, step=step, minimum=view.minimum)
-    return ScalerView("ScaledObject", view.ready, early=False, step=step, minimum=view.minimum)
+    ready = view.ready.status == "True"
+    if ready and view.hpa is not None and view.hpa.status == "False":
+        return ScalerView("ScaledObject", view.hpa, step=step, minimum=view.minimum, ready=True)
+    return ScalerView("ScaledObject", view.ready, early=False, step=step, minimum=view.minimum, ready=ready)
 
 
-def autoscaler_condition(scaler: ScalerView | None, *, settled: bool) -> Condition | None:
-    """AutoscalerReady; absent where no autoscaler is wanted.
+def autoscaler_condition(scaler: ScalerView | None, *, settled: bool, asleep: bool = False) -> Condition | None:
+    """AutoscalerReady; absent where no autoscaler is wanted. ``asleep``: scaled to zero, where the HPA behind a ScaledObject is off.
 
     Until pods have run for a while (``settled``) an HPA can't have metrics, and says so as if it were a fault: a normal start must
     not read like a failure. That there is no API of metrics, or that KEDA can't ask the gateway, is a fault at any time.
@@ -135,6 +138,8 @@ def autoscaler_condition(scaler: ScalerView | None, *, settled: bool) -> Conditi
         return None
     if scaler.missing:
         return Condition("AutoscalerReady", Verdict.FALSE, "KedaMissing", KEDA_MISSING)
+    if asleep and scaler.ready:
+        return Condition("AutoscalerReady", Verdict.TRUE, "Active", "")
     said = scaler.active
     if said is None and settled and scaler.kind == "ScaledObject":
         message = "KEDA has not taken up the ScaledObject; check that KEDA's operator is running"

@@ -71,6 +71,7 @@ async def serve(settings: Settings) -> None:
         controller = Controller(
             client,
             recorder,
+            gateway=(settings.namespace, settings.gateway_service),
             reconciled=metrics.reconciled,
             waited=metrics.waited,
             settings_in_force=lambda platform: set_level(platform.logging.level or settings.log_level),
