@@ -12,6 +12,7 @@ import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import inf
 from typing import Any, Final
 
 import orjson
@@ -41,6 +42,8 @@ class Caller:
     writes: bool = True
     """The token is one for the API server, which will take it for writes."""
     token: str = field(default="", repr=False)
+    expires_at: float = field(default=inf, repr=False)
+    """Unix time at which the token's own word ends; no verdict outlives it."""
     identity: bytes = field(init=False, repr=False)
     """What its rights hang on, as a hash."""
 
@@ -75,11 +78,10 @@ class Callers:
 
         Raises Unauthenticated and Throttled, and ApiError where nobody can be asked.
         """
-        scheme, _, token = (authorization or "").partition(" ")
-        token = token.strip()
-        if scheme.lower() != "bearer" or not token:
+        token = _bearer(authorization or "")
+        if not token:
             raise Unauthenticated(NO_TOKEN)
-        if len(token) > LONGEST_TOKEN or not token.isascii() or _expired(token):
+        if len(token) > LONGEST_TOKEN or not token.isascii() or time.time() >= _expires_at(token):
             raise Unauthenticated(BAD_TOKEN)
         key = self._key(token)
         known = self._verdicts.knows(key)
@@ -91,6 +93,14 @@ class Callers:
                 self._guesses.take(address)
             raise Unauthenticated(BAD_TOKEN)
         return caller
+
+    def kept(self, authorization: str) -> Caller | None:
+        """As ``of``, if that can be said at once and is a yes; else None, and ``of`` tells."""
+        token = _bearer(authorization)
+        if not token or len(token) > LONGEST_TOKEN or not token.isascii():
+            return None
+        caller = self._verdicts.fresh(self._key(token))
+        return caller if caller is not None and time.time() < caller.expires_at else None
 
     def forget(self, caller: Caller) -> None:
         """The API server didn't take the caller's token any more."""
@@ -111,15 +121,22 @@ class Callers:
             if status.get("authenticated") and (not audiences or set(audiences) & set(status.get("audiences") or ())):
                 user: dict[str, Any] = status.get("user") or {}
                 extra = {name: tuple(values) for name, values in (user.get("extra") or {}).items()}
-                return Caller(user["username"], user.get("uid", ""), tuple(user.get("groups") or ()), extra, writes, token)
+                groups = tuple(user.get("groups") or ())
+                return Caller(user["username"], user.get("uid", ""), groups, extra, writes, token, _expires_at(token))
         return None
 
 
-def _expired(token: str) -> bool:
-    """Whether a JWT says of itself that its time is over: no verdict outlives it. Whatever else it says is for the API server to judge."""
+def _bearer(authorization: str) -> str:
+    """The header's token; empty if it has none."""
+    scheme, _, token = authorization.partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else ""
+
+
+def _expires_at(token: str) -> float:
+    """When a JWT says of itself that its time is over; never, if it is none. Whatever else it says is for the API server to judge."""
     try:
         payload = token.split(".")[1]
-        expires = orjson.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))["exp"]
-        return bool(time.time() >= expires)
+        moment = orjson.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))["exp"]
+        return float(moment) if isinstance(moment, int | float) else inf
     except (IndexError, ValueError, KeyError, TypeError):
-        return False
+        return inf

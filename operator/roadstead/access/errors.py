@@ -6,6 +6,7 @@ from typing import Final
 
 NO_TOKEN: Final = "a token is needed: send the header Authorization: Bearer <token>"  # noqa: S105
 BAD_TOKEN: Final = "the token isn't valid: it has expired, it was revoked, or it is for another audience; get a new one"  # noqa: S105
+CLUSTER_AWAY: Final = "the cluster's API server can't be reached at the moment; try again"
 WRITES_NEED: Final = "writes need a token for the API server's audience; this one may only read and invoke"
 
 

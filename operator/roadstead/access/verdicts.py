@@ -56,7 +56,7 @@ class Verdicts(Generic[K, V]):
         """The answer, kept or asked for. Raises ApiError where nothing is kept and the API server doesn't answer in a useful way."""
         kept = self._answers.get(key)
         age = inf if kept is None else time.monotonic() - kept.asked_at
-        fresh = self._keeping.kept_seconds if kept is not None and kept.positive else self._keeping.refused_seconds
+        fresh = 0.0 if kept is None else self._fresh_seconds(kept)
         if kept is not None and age < fresh:
             self._answers.move_to_end(key)
             return kept.value
@@ -72,6 +72,14 @@ class Verdicts(Generic[K, V]):
                 raise RuntimeError(f"A review was refused; may this process create it? {error}") from error
             raise
 
+    def fresh(self, key: K) -> V | None:
+        """The answer, if it is kept and needn't be asked for anew, else None; never waits."""
+        kept = self._answers.get(key)
+        if kept is None or time.monotonic() - kept.asked_at >= self._fresh_seconds(kept):
+            return None
+        self._answers.move_to_end(key)
+        return kept.value
+
     def knows(self, key: K) -> bool:
         """Whether there is an answer, however old."""
         return key in self._answers
@@ -79,6 +87,9 @@ class Verdicts(Generic[K, V]):
     def forget(self, key: K) -> None:
         """Ask anew next time: the API server has just said otherwise."""
         self._answers.pop(key, None)
+
+    def _fresh_seconds(self, kept: _Kept[V]) -> float:
+        return self._keeping.kept_seconds if kept.positive else self._keeping.refused_seconds
 
     async def _ask(self, key: K, ask: Callable[[], Awaitable[V]]) -> V:
         task = self._asking.get(key)

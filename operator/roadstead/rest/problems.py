@@ -13,7 +13,7 @@ import orjson
 from pydantic import ValidationError
 from starlette.responses import Response
 
-from roadstead.access.errors import BAD_TOKEN, MayOnlyRead, Refused, Throttled
+from roadstead.access.errors import BAD_TOKEN, CLUSTER_AWAY, MayOnlyRead, Refused, Throttled
 from roadstead.api.base import PATTERN_MESSAGES
 from roadstead.kube.errors import ApiError, Conflict, Forbidden, Invalid, NotFound, ServerError, TooManyRequests, Unauthorized, Unreachable
 
@@ -22,7 +22,6 @@ Path: TypeAlias = tuple[str | int, ...]
 """Into a custom resource: ``("spec", "containerGroups", 0, "name")``."""
 
 RETRY_SECONDS: Final = 5
-CLUSTER_AWAY: Final = "the cluster's API server can't be reached at the moment; try again"
 STEP: Final = re.compile(r"([^.\[\]]+)|\[([^\]]*)\]")
 PRELUDE: Final = re.compile(r'^(?:Invalid value|Required value|Forbidden): (?:"(?:[^"\\]|\\.)*": |-?[0-9.]+: )?')
 """What the API server puts before a rule's own sentence."""

@@ -6,9 +6,9 @@ from typing import Annotated, Any, Final, TypeAlias
 
 from fastapi import Depends, Path, Request
 
-from roadstead.access.errors import NO_TOKEN
+from roadstead.access.errors import CLUSTER_AWAY, NO_TOKEN
 from roadstead.rest.context import Api
-from roadstead.rest.problems import CLUSTER_AWAY, defect
+from roadstead.rest.problems import defect
 from roadstead.rest.routing import JSON
 from roadstead.rest.v241.examples import PLACE, WORKLOAD_ID
 from roadstead.rest.v241.models import ID_PATTERN, Invalid, Trouble, Wire

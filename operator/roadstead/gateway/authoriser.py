@@ -1,0 +1,156 @@
+"""Envoy's question for permission (ext_authz over HTTP): may this request pass, and to which cluster.
+
+200 lets it pass, with headers for Envoy and for the container; a 4xx goes to the caller as it is. A 5xx would count as a failure of ours
+and lose its body, so those answers are routed: Envoy is told to send the request to the answerer, with what is to be said in a header.
+A request that must wait for a pod gets no answer until there is one: Envoy holds it, and hangs up on us when its client leaves.
+
+Envoy must send CLIENT (its own word: ``headers_to_add`` of the authorization request) beside Authorization, method and path.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import Counter
+from typing import ClassVar, Final, Protocol
+from urllib.parse import quote
+
+from roadstead.access.callers import Caller
+from roadstead.gateway.answers import HEADER, encoded
+from roadstead.gateway.directory import Target
+from roadstead.gateway.http import Connection, Request, message, retry_after, told
+from roadstead.gateway.paths import endpoint, prefix
+from roadstead.gateway.permission import DEFECT, Permission, Permitted
+from roadstead.gateway.waking import Answer, Go, Held
+
+log = logging.getLogger(__name__)
+CLIENT: Final = b"x-roadstead-client"
+"""The address that the request comes from, as Envoy knows it (%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%): guesses at tokens count by it."""
+AUTHORIZATION: Final = b"authorization"
+ANSWERS: Final = b"answers"
+"""Envoy's name of the answerer's cluster."""
+
+
+class Decides(Protocol):
+    """What becomes of a request of somebody who may make it."""
+
+    def decide(self, target: Target) -> Go | Held | Answer: ...
+
+
+class Authoriser:
+    """Called without arguments it makes the protocol of one connection of Envoy's."""
+
+    def __init__(self, permission: Permission, waking: Decides) -> None:
+        self.permission = permission
+        self.waking = waking
+        self.answers: Counter[int] = Counter()
+        """By what the caller gets to see: 200 for what passes, else the status, whoever says it."""
+
+    def __call__(self) -> Connection:
+        return _Questions(self)
+
+
+class _Questions(Connection):
+    """One connection: one question at a time."""
+
+    WANTED: ClassVar[frozenset[bytes]] = frozenset({AUTHORIZATION, CLIENT})
+
+    def __init__(self, authoriser: Authoriser) -> None:
+        super().__init__()
+        self._authoriser = authoriser
+        self._task: asyncio.Task[None] | None = None
+        self._held: Held | None = None
+
+    def answer(self, request: Request) -> None:
+        found = endpoint(request.url)
+        if found is None:
+            self._tell(Answer(404, "there is nothing to call here"))
+            return
+        authorization = request.headers.get(AUTHORIZATION, b"").decode("latin-1")
+        verdict = self._authoriser.permission.known(authorization, *found)
+        if verdict is None:
+            address = request.headers.get(CLIENT, b"").decode("latin-1")
+            self._task = asyncio.create_task(self._ask(authorization, address, *found))
+        else:
+            self._judge(verdict)
+
+    def left(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+        if self._held is not None:
+            held, self._held = self._held, None
+            held.cancel()
+
+    async def _ask(self, authorization: str, address: str, kind: str, id: str) -> None:
+        verdict = await self._authoriser.permission.asked(authorization, address, kind, id)
+        self._task = None
+        self._judge(verdict)
+
+    def _judge(self, verdict: Permitted | Answer) -> None:
+        if isinstance(verdict, Answer):
+            self._tell(verdict)
+        else:
+            self._decide(verdict)
+
+    def _decide(self, permitted: Permitted) -> None:
+        try:
+            outcome = self._authoriser.waking.decide(permitted.target)
+        except Exception:
+            log.exception("Could not decide about a request for %s", permitted.target.figures)
+            outcome = Answer(500, DEFECT)
+        if isinstance(outcome, Held):
+            self._held = outcome
+            outcome.future.add_done_callback(lambda future: self._released(permitted, future))
+        else:
+            self._settle(permitted, outcome)
+
+    def _released(self, permitted: Permitted, future: asyncio.Future[Go | Answer]) -> None:
+        if self._held is None:  # the caller has left
+            return
+        self._held = None
+        outcome = future.result()
+        if isinstance(outcome, Go) and not permitted.target.open:  # the pod has gone again since
+            self._decide(permitted)
+        else:
+            self._settle(permitted, outcome)
+
+    def _settle(self, permitted: Permitted, outcome: Go | Answer) -> None:
+        if isinstance(outcome, Answer):
+            self._tell(outcome)
+        else:
+            self._authoriser.answers[200] += 1
+            self.reply(passed(permitted.caller, permitted.target, outcome))
+
+    def _tell(self, answer: Answer) -> None:
+        self._authoriser.answers[answer.status] += 1
+        self.reply(refused(answer) if answer.status < 500 else routed(answer))
+
+
+def passed(caller: Caller, target: Target, go: Go) -> bytes:
+    """Let it through."""
+    user = caller.username
+    head = (
+        f"HTTP/1.1 200 OK\r\nx-roadstead-cluster: {target.cluster}\r\nx-forwarded-prefix: {prefix(target.kind, target.id)}\r\n"
+        f"x-roadstead-user: {user if user.isascii() and user.isprintable() else quote(user)}\r\n"
+        "x-envoy-auth-headers-to-remove: authorization\r\ncontent-length: 0\r\n"
+    )
+    if go.verdict_seconds > 0 and (seconds := min(go.verdict_seconds, caller.expires_at - time.time())) > 0:
+        head += f"x-roadstead-verdict-seconds: {seconds:.3f}\r\n"
+    if go.cold_start is not None:
+        head += f"x-roadstead-cold-start: {go.cold_start}\r\n"
+    return f"{head}\r\n".encode()
+
+
+def refused(answer: Answer) -> bytes:
+    """A 4xx, as the caller gets it."""
+    headers = [b"www-authenticate: Bearer"] if answer.status == 401 else []
+    if answer.retry_after is not None:
+        headers.append(retry_after(answer.retry_after))
+    return message(answer.status, told(answer.detail), *headers)
+
+
+def routed(answer: Answer) -> bytes:
+    """Anything else: let Envoy send the request to the answerer."""
+    headers = (b"x-roadstead-cluster: " + ANSWERS, HEADER + b": " + encoded(answer), b"x-envoy-auth-headers-to-remove: authorization")
+    return message(200, b"", *headers)

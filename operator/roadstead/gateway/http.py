@@ -1,0 +1,232 @@
+"""HTTP/1.1 with as little between socket and decision as there can be: httptools, and one object a connection.
+
+Envoy asks the authoriser once for nearly every request, so each microsecond here is one of everybody's. aiohttp or uvicorn would take ten
+times as long for a question without a body and an answer of a few headers. Bodies are read and thrown away.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from http import HTTPStatus
+from typing import ClassVar, Final, cast
+from weakref import WeakSet
+
+import httptools
+import orjson
+
+log = logging.getLogger(__name__)
+BACKLOG: Final = 4096
+"""Held requests come in hundreds at once, each on a connection of its own."""
+MOST_BYTES: Final = 65_536
+"""Of URL and headers together: what Envoy lets through, and then some."""
+MOST_HEADERS: Final = 200
+MOST_WAITING: Final = 16
+"""Requests that a connection may send on while one is being answered; Envoy sends none."""
+HEAD_SECONDS: Final = 15.0
+TOO_LARGE: Final = b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+STATUS_LINES: Final = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
+
+
+class Request:
+    """The head of a request; of its headers only those that ``Connection.WANTED`` names, in lower case."""
+
+    __slots__ = ("headers", "keep_alive", "method", "url")
+
+    def __init__(self, url: bytes, method: bytes, headers: dict[bytes, bytes], keep_alive: bool) -> None:
+        self.url = url
+        self.method = method
+        self.headers = headers
+        self.keep_alive = keep_alive
+
+
+class Connection(asyncio.Protocol):
+    """One connection. Requests are answered in turn, at once or later, without waiting for their bodies."""
+
+    WANTED: ClassVar[frozenset[bytes]] = frozenset()
+
+    def __init__(self) -> None:
+        self._transport: asyncio.Transport
+        self._parser = httptools.HttpRequestParser(self)
+        self._url = b""
+        self._headers: dict[bytes, bytes] = {}
+        self._size = self._count = self._pieces = 0
+        self._in_head = self._in_body = False
+        self._asked: Request | None = None
+        """The one that is to be answered now."""
+        self._waiting: deque[Request] = deque()
+        self._late: asyncio.TimerHandle | None = None
+        self._ending = False
+        """Close as soon as the present request has been read and answered; take no other."""
+
+    def answer(self, request: Request) -> None:
+        """Answer, now or later, by ``reply``."""
+        raise NotImplementedError
+
+    def left(self) -> None:
+        """The client has gone while an answer was due."""
+
+    def reply(self, answer: bytes) -> None:
+        """The whole answer to the request that ``answer`` was last called for. Nothing happens if the client has left."""
+        asked, self._asked = self._asked, None
+        if asked is None or self._transport.is_closing():
+            return
+        self._transport.write(answer)
+        if not asked.keep_alive:
+            self.end()
+        elif self._waiting:
+            self._begin(self._waiting.popleft())
+        elif self._ending:
+            self.end()
+
+    def end(self) -> None:
+        """Close as soon as nothing is due any more."""
+        self._ending = True
+        if self._asked is None:
+            self._waiting.clear()
+            if not self._in_body:
+                self._transport.close()
+            elif self._late is None:  # to close before all has been read could take the answer along
+                self._late = asyncio.get_running_loop().call_later(HEAD_SECONDS, self._transport.close)
+
+    def abort(self) -> None:
+        """Close at once."""
+        self._transport.abort()
+
+    # What asyncio calls
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._in_time()
+        self._waiting.clear()
+        if self._asked is not None:
+            self._asked = None
+            self.left()
+
+    def data_received(self, data: bytes) -> None:
+        if self._in_head:  # httptools gathers the pieces of a header before it shows them
+            self._pieces += len(data)
+            if self._pieces > MOST_BYTES:
+                self._too_large()
+                return
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:  # nothing here becomes a WebSocket, and what follows is no HTTP
+            self._in_body = False
+            self.end()
+        except httptools.HttpParserCallbackError:
+            log.exception("A request could not be answered")
+            self._transport.close()
+        except httptools.HttpParserError:
+            self._transport.close()
+        if self._in_head and self._late is None:
+            self._late = asyncio.get_running_loop().call_later(HEAD_SECONDS, self._transport.close)
+
+    def pause_writing(self) -> None:
+        self._transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        self._transport.resume_reading()
+
+    # What httptools calls
+
+    def on_message_begin(self) -> None:
+        self._url = b""
+        self._headers = {}
+        self._size = self._count = self._pieces = 0
+        self._in_head = True
+
+    def on_url(self, url: bytes) -> None:
+        self._url += url
+        self._grown(len(url))
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._count += 1
+        self._grown(len(name) + len(value))
+        name = name.lower()
+        if name in self.WANTED:
+            before = self._headers.get(name)
+            self._headers[name] = value if before is None else b"%b, %b" % (before, value)
+
+    def on_headers_complete(self) -> None:
+        self._in_head, self._in_body = False, True
+        self._in_time()
+        if self._ending or self._transport.is_closing():
+            return
+        request = Request(self._url, self._parser.get_method(), self._headers, self._parser.should_keep_alive())
+        if self._asked is None:
+            self._begin(request)
+        elif len(self._waiting) < MOST_WAITING:
+            self._waiting.append(request)
+        else:
+            self._transport.close()
+
+    def on_message_complete(self) -> None:
+        self._in_body = False
+        if self._ending:
+            self.end()
+
+    def _begin(self, request: Request) -> None:
+        self._asked = request
+        self.answer(request)
+
+    def _grown(self, size: int) -> None:
+        self._size += size
+        if self._size > MOST_BYTES or self._count > MOST_HEADERS:
+            self._too_large()
+
+    def _too_large(self) -> None:
+        if not self._transport.is_closing():
+            if self._asked is None:
+                self._transport.write(TOO_LARGE)
+            self._transport.close()
+
+    def _in_time(self) -> None:
+        if self._late is not None:
+            self._late.cancel()
+            self._late = None
+
+
+def message(status: int, body: bytes, *headers: bytes, head: bool = False, content_type: bytes = b"application/json") -> bytes:
+    """A whole answer. ``headers`` are lines without their ends; ``head``: the request was HEAD, so the body stays away."""
+    lines = [STATUS_LINES[status], *(b"%b\r\n" % line for line in headers)]
+    lines.append(b"content-type: %b\r\ncontent-length: %d\r\n\r\n" % (content_type, len(body)))
+    return b"".join(lines) if head else b"".join((*lines, body))
+
+
+def told(detail: str) -> bytes:
+    """The body of every answer that isn't the service's own."""
+    return orjson.dumps({"detail": detail})
+
+
+def retry_after(seconds: float) -> bytes:
+    """The header's line; whole seconds, at least one."""
+    return b"retry-after: %d" % max(1, round(seconds))
+
+
+@asynccontextmanager
+async def listening(make: Callable[[], Connection], host: str | None, port: int, tls: ssl.SSLContext | None = None) -> AsyncIterator[int]:
+    """Take connections on that address (None: all) while the context lasts; port 0 finds a free one. Yields the port.
+
+    At the end whoever is still owed an answer is cut off: see to it before that nobody is.
+    """
+    connections: WeakSet[Connection] = WeakSet()
+
+    def connected() -> Connection:
+        connection = make()
+        connections.add(connection)
+        return connection
+
+    server = await asyncio.get_running_loop().create_server(connected, host, port, ssl=tls, backlog=BACKLOG)
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
+        for connection in list(connections):
+            connection.abort()

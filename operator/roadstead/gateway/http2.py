@@ -1,0 +1,95 @@
+"""As much of HTTP/2 as it takes to say one thing: to every request the same answer, without having understood it.
+
+Envoy speaks HTTP/2 to every endpoint of a cluster whose pods do, also to the answerer as its last resort. There the answer is always the
+same, so headers aren't decoded (no HPACK state) and bodies are thrown away; a library would be a dependency for this one sentence.
+Frames: RFC 9113 section 6; literal header fields without indexing: RFC 7541 section 6.2.2.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from enum import IntEnum
+from typing import Final
+
+PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+END_STREAM = ACK = 1
+END_HEADERS: Final = 4
+LARGEST_FRAME: Final = 16_384
+WINDOW: Final = 65_535
+NAMES: Final = {b":status": 8, b"content-length": 28, b"content-type": 31, b"retry-after": 53}
+"""Places in HPACK's static table."""
+
+
+class Frame(IntEnum):
+    """Kinds that matter here; all others are passed over."""
+
+    DATA = 0
+    HEADERS = 1
+    SETTINGS = 4
+    PING = 6
+    GOAWAY = 7
+    WINDOW_UPDATE = 8
+    CONTINUATION = 9
+
+
+class Http2:
+    """One connection on which every request is answered with these headers and this body."""
+
+    def __init__(self, transport: asyncio.Transport, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> None:
+        self._transport = transport
+        self._block = b"".join(_literal(name, value) for name, value in headers)
+        self._body = body
+        self._window = WINDOW
+        """What may still be sent in bodies."""
+        self._last = 0
+        """The newest stream; what comes on it again are the trailers of a request that has its answer."""
+        self._pieces = bytearray()
+        transport.write(frame(Frame.SETTINGS, 0, 0))
+
+    def feed(self, data: bytes) -> None:
+        """What came after the preface."""
+        pieces = self._pieces
+        pieces += data
+        while len(pieces) >= 9 and not self._transport.is_closing():
+            length, stream = int.from_bytes(pieces[:3], "big"), int.from_bytes(pieces[5:9], "big") & 0x7FFFFFFF
+            if length > LARGEST_FRAME:
+                self._transport.close()
+                return
+            if len(pieces) < 9 + length:
+                return
+            self._take(pieces[3], pieces[4], stream, bytes(pieces[9 : 9 + length]))
+            del pieces[: 9 + length]
+
+    def _take(self, kind: int, flags: int, stream: int, payload: bytes) -> None:
+        match kind:
+            case Frame.DATA if payload:
+                self._transport.write(frame(Frame.WINDOW_UPDATE, 0, 0, len(payload).to_bytes(4, "big")))
+            case Frame.HEADERS | Frame.CONTINUATION if flags & END_HEADERS and stream > self._last:
+                self._last = stream
+                self._answer(stream)
+            case Frame.SETTINGS if not flags & ACK:
+                self._transport.write(frame(Frame.SETTINGS, ACK, 0))
+            case Frame.PING if not flags & ACK:
+                self._transport.write(frame(Frame.PING, ACK, 0, payload))
+            case Frame.GOAWAY:
+                self._transport.close()
+            case Frame.WINDOW_UPDATE if stream == 0:
+                self._window += int.from_bytes(payload, "big")
+
+    def _answer(self, stream: int) -> None:
+        if self._window < len(self._body):  # better no sentence than a broken connection
+            self._transport.write(frame(Frame.HEADERS, END_HEADERS | END_STREAM, stream, self._block))
+            return
+        self._window -= len(self._body)
+        self._transport.write(frame(Frame.HEADERS, END_HEADERS, stream, self._block) + frame(Frame.DATA, END_STREAM, stream, self._body))
+
+
+def frame(kind: Frame, flags: int, stream: int, payload: bytes = b"") -> bytes:
+    """One frame."""
+    return len(payload).to_bytes(3, "big") + bytes((kind, flags)) + stream.to_bytes(4, "big") + payload
+
+
+def _literal(name: bytes, value: bytes) -> bytes:
+    place = NAMES[name]
+    return (bytes((place,)) if place < 15 else bytes((15, place - 15))) + bytes((len(value),)) + value
