@@ -74,6 +74,33 @@ def whoami_image() -> Image:
     return _image("whoami", [_python_layer(), _layer("whoami", _digest([script]), fill)], config)
 
 
+def envoy_image() -> Image:
+    """Envoy, where the official image has it; the binary is that of a Python package, and all it needs is the C library."""
+    from hack.cluster.envoy import binary  # noqa: PLC0415 - tests that need no Envoy should not need its package
+
+    file = binary()
+
+    def fill(tree: Path) -> None:
+        _unpack(["libc6"], tree)
+        for name in UNNEEDED:
+            shutil.rmtree(tree / name, ignore_errors=True)
+        _program(file, tree / "usr/local/bin/envoy")
+
+    config = {"Entrypoint": ["/usr/local/bin/envoy"], "Env": ["PATH=/usr/local/bin:/usr/bin"], "User": "101:101"}
+    return _image("envoy", [_layer("envoy", _digest([], _hash(file)), fill)], config)
+
+
+def keda_image(programs: Iterable[Path]) -> Image:
+    """KEDA's programs, each at the root under its own name. They are built without C, so there is nothing else in it."""
+    files = sorted(programs)
+
+    def fill(tree: Path) -> None:
+        for file in files:
+            _program(file, tree / file.name)
+
+    return _image("keda", [_layer("keda", _digest([], *map(_hash, files)), fill)], {"User": "1000:1000"})
+
+
 def pause_image() -> Image:
     """What holds a pod's namespaces: busybox, which must be called by its own name, since it looks at it."""
 
@@ -200,6 +227,17 @@ def _pip(arguments: list[str]) -> None:
     done = subprocess.run([sys.executable, "-m", "pip", *arguments], capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise ClusterError(f"pip {arguments[0]} failed:\n{done.stderr.strip()[-3000:]}")
+
+
+def _program(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(source, target)
+    target.chmod(0o755)
+
+
+def _hash(file: Path) -> str:
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 def _digest(files: Iterable[Path], *words: str) -> str:
