@@ -5,8 +5,9 @@
 ARG BASE=docker.io/library/debian:12.12-slim
 
 FROM ${BASE} AS base
+# libstdc++6 is for grpcio and protobuf.
 RUN apt-get update \
-    && apt-get install --yes --no-install-recommends ca-certificates python3.11 \
+    && apt-get install --yes --no-install-recommends ca-certificates libstdc++6 python3.11 \
     && rm -rf /var/lib/apt/lists/*
 
 FROM base AS build

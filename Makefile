@@ -22,7 +22,7 @@ $(STAMP): requirements/dev.txt pyproject.toml
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
 	@touch $@
 
-demo: $(STAMP) ## Start a cluster, install the chart, serve an example, print its answer and ask the REST API for it
+demo: $(STAMP) ## Start a cluster, install the chart, serve an example, ask the REST API for it, and wake one from zero
 	@$(CLUSTER_CLI) demo
 
 up: $(STAMP) ## Start the everyday cluster (TIER=full|control, CLUSTER=auto|local|kind|current)

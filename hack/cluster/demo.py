@@ -1,4 +1,7 @@
-"""``make demo``: a cluster, the chart, the example, an answer of its pod, and the same Workload over REST, with the time each part took."""
+"""``make demo``: a cluster, KEDA, the chart, the example and its answer, the same over REST, and a Workload that wakes for a request.
+
+With the time each part took.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from hack.cluster import asking, everyday, images, kind, simulated
+from hack.cluster import asking, everyday, from_zero, images, keda_pods, kind, simulated
 from hack.cluster.console import ClusterError, clock, say
 from hack.cluster.control import LOOPBACK, free_ports
 from hack.cluster.everyday import Engine, Everyday
@@ -24,7 +27,7 @@ REPOSITORY_ROOT = Path(__file__).parents[2]
 CHART = REPOSITORY_ROOT / "charts" / "roadstead"
 EXAMPLE = REPOSITORY_ROOT / "examples" / "whoami"
 NAMESPACE, RELEASE = "roadstead-system", "roadstead"
-OPERATOR, API = "roadstead-operator", "roadstead-api"
+OPERATOR, API, GATEWAY = "roadstead-operator", "roadstead-api", "roadstead-gateway"
 WORKLOAD = "whoami"
 _VERDICT = (
     'jsonpath={.status.state}{"\\n"}{.status.conditions[?(@.type=="Ready")].status}{"\\n"}{.status.conditions[?(@.type=="Ready")].message}'
@@ -38,6 +41,8 @@ class References:
 
     operator: str
     whoami: str
+    envoy: str | None = None
+    """None: the one that the chart names."""
 
 
 def demo() -> None:
@@ -46,17 +51,22 @@ def demo() -> None:
     cluster = everyday.up("full")
     say(f"[{clock(time.monotonic() - began)}] The cluster is up; making the images")
     references = deliver(cluster)
+    wakes = provide_keda(cluster)
     say(f"[{clock(time.monotonic() - began)}] Installing the chart into namespace {NAMESPACE}")
-    api = install(cluster, references.operator)
+    api = install(cluster, references, keda=wakes)
     say(f"[{clock(time.monotonic() - began)}] Applying examples/whoami")
     apply_example(cluster, references.whoami)
+    if wakes:
+        from_zero.declare(cluster)
     wait_running(cluster)
     if cluster.engine is Engine.SIMULATED:
         say("==> SIMULATED pods run nothing, so there is no answer to show <==")
     else:
         print(f"$ curl http://{WORKLOAD}.default.svc/", flush=True)
-        print(asking.answer(cluster, f"http://{asking.address(cluster, WORKLOAD, 'default')}/", workload=WORKLOAD), flush=True)
+        print(asking.answer(cluster, f"http://{asking.address(cluster, WORKLOAD, 'default')}/", workload=WORKLOAD).body, flush=True)
     show_over_rest(cluster, api)
+    if wakes:
+        from_zero.show(cluster, f"http://{asking.address(cluster, GATEWAY, NAMESPACE)}")
     say(f"Done in {clock(time.monotonic() - began)}. To go on:")
     say('  eval "$(make -s env)"                # kubectl of this cluster in this shell')
     say("  kubectl get rsw,rsa,rsd -A")
@@ -70,7 +80,8 @@ def deliver(cluster: Everyday) -> References:
         case Engine.LOCAL:
             local = FullCluster.of(everyday.SLOT)
             operator = local.push_image(images.operator_image(), "roadstead")
-            return References(operator, local.push_image(images.whoami_image(), "whoami"))
+            whoami, envoy = local.push_image(images.whoami_image(), "whoami"), local.push_image(images.envoy_image(), "envoy")
+            return References(operator, whoami, envoy)
         case Engine.KIND:
             return References(*kind.load_images())
         case Engine.CURRENT:
@@ -82,18 +93,30 @@ def deliver(cluster: Everyday) -> References:
             return References("simulated.invalid/roadstead:demo", "simulated.invalid/whoami:demo")
 
 
-def install(cluster: Everyday, image: str) -> str:
+def provide_keda(cluster: Everyday) -> bool:
+    """Whether there is KEDA, without which nothing wakes; where pods are real and all is ours, install it."""
+    if cluster.engine is Engine.LOCAL:
+        say("  installing KEDA")
+        keda_pods.install(FullCluster.of(everyday.SLOT))
+        return True
+    if cluster.engine is not Engine.SIMULATED:
+        if cluster.kubectl("get", "crd", "scaledobjects.keda.sh", "--ignore-not-found", "--output", "name"):
+            return True
+        say("There is no KEDA in this cluster, so no Workload can sleep; docs/install.md says how to install it")
+    return False
+
+
+def install(cluster: Everyday, references: References, *, keda: bool = False) -> str:
     """Install or upgrade the chart; returns where the API answers. Where pods are simulated ours run as processes of this machine."""
     command = [str(helm()), "--kubeconfig", str(cluster.kubeconfig)]
     if cluster.engine is Engine.CURRENT:
         command += ["--kube-context", os.environ["CONTEXT"]]
     command += ["upgrade", "--install", RELEASE, str(CHART), "--namespace", NAMESPACE, "--create-namespace"]
-    repository, digest = image.partition("@")[::2]
-    if digest:
-        command += ["--set", f"image.repository={repository}", "--set", f"image.digest={digest}"]
-    else:
-        name, tag = repository.rpartition(":")[::2]
-        command += ["--set", f"image.repository={name}", "--set", f"image.tag={tag}"]
+    command += _image_flags("image", references.operator)
+    if references.envoy is not None:
+        command += _image_flags("gateway.envoy.image", references.envoy)
+    if keda:
+        command += ["--set", "keda.enabled=true", *from_zero.HURRY]
     if cluster.engine is Engine.SIMULATED:
         cluster.kubectl("apply", "--server-side", "--filename", str(REPOSITORY_ROOT / "crds"))
         cluster.kubectl("wait", "--for=condition=Established", "--timeout=30s", "crd", "--all")
@@ -112,6 +135,14 @@ def install(cluster: Everyday, image: str) -> str:
         kubeconfig = str(simulated.service_account(NAMESPACE, account))
         simulated.run(component, [program, component, "--kubeconfig", kubeconfig, "--health-port", "0", "--metrics-port", "0", *more])
     return f"http://{LOOPBACK}:{port}"
+
+
+def _image_flags(value: str, image: str) -> list[str]:
+    repository, digest = image.partition("@")[::2]
+    if digest:
+        return ["--set", f"{value}.repository={repository}", "--set", f"{value}.digest={digest}"]
+    name, tag = repository.rpartition(":")[::2]
+    return ["--set", f"{value}.repository={name}", "--set", f"{value}.tag={tag}"]
 
 
 def apply_example(cluster: Everyday, image: str) -> None:
@@ -145,4 +176,4 @@ def show_over_rest(cluster: Everyday, api: str) -> None:
     url = f"{api}/api/v2/console/workloads/{object_id('workloads', 'default', WORKLOAD)}/"
     token = asking.caller(cluster)
     print(f'$ curl -sS -H "Authorization: Bearer $(kubectl create token {asking.CALLER})" {url} | python3 -m json.tool', flush=True)
-    print(json.dumps(json.loads(asking.answer(cluster, url, workload=WORKLOAD, token=token)), indent=4), flush=True)
+    print(json.dumps(json.loads(asking.answer(cluster, url, workload=WORKLOAD, token=token).body), indent=4), flush=True)

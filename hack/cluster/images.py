@@ -25,6 +25,7 @@ SITE = "app"
 PYTHON_PACKAGES = (
     *("python3.11-minimal", "libpython3.11-minimal", "libpython3.11-stdlib", "libc6", "libgcc-s1", "zlib1g", "libexpat1", "libssl3"),
     *("libffi8", "liblzma5", "libbz2-1.0", "libuuid1", "libsqlite3-0", "libcrypt1", "ca-certificates", "tzdata"),
+    "libstdc++6",  # of grpcio and protobuf
 )
 UNNEEDED = (
     "usr/share/doc",
@@ -86,7 +87,7 @@ def envoy_image() -> Image:
             shutil.rmtree(tree / name, ignore_errors=True)
         _program(file, tree / "usr/local/bin/envoy")
 
-    config = {"Entrypoint": ["/usr/local/bin/envoy"], "Env": ["PATH=/usr/local/bin:/usr/bin"], "User": "101:101"}
+    config: dict[str, object] = {"Entrypoint": ["/usr/local/bin/envoy"], "Env": ["PATH=/usr/local/bin:/usr/bin"], "User": "101:101"}
     return _image("envoy", [_layer("envoy", _digest([], _hash(file)), fill)], config)
 
 

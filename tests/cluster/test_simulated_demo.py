@@ -22,7 +22,7 @@ def everyday(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Everyd
 
 def test_the_example_runs_and_is_there_over_rest(everyday: Everyday, capsys: pytest.CaptureFixture[str]) -> None:
     references = demo.deliver(everyday)
-    api = demo.install(everyday, references.operator)
+    api = demo.install(everyday, references)
     demo.apply_example(everyday, references.whoami)
     demo.wait_running(everyday)
     capsys.readouterr()

@@ -15,10 +15,11 @@ from typing import Any
 import pytest
 import yaml
 
-from hack.cluster import asking, demo, images, preflight
+from hack.cluster import asking, demo, from_zero, images, keda_pods, preflight
 from hack.cluster.everyday import Engine, Everyday
 from hack.cluster.full import FullCluster, full_cluster
 from hack.cluster.helm import helm
+from roadstead.api.identity import object_id
 from tests.clusters import wait_for
 
 ROOT = Path(__file__).parents[2]
@@ -37,6 +38,7 @@ class World:
     cluster: FullCluster
     operator: str
     whoami: str
+    envoy: str
     home: Path
 
     def helm(self, *args: str) -> str:
@@ -48,9 +50,11 @@ class World:
         return done.stdout
 
     def deploy(self, verb: str, *flags: str, chart: Path = CHART) -> str:
-        """Install or upgrade with the operator's image, and wait until it is ready."""
-        repository, digest = self.operator.split("@")
-        image = [f"--set=image.repository={repository}", f"--set=image.digest={digest}"]
+        """Install or upgrade with our image and Envoy's, and wait until all is ready."""
+        image = []
+        for value, reference in (("image", self.operator), ("gateway.envoy.image", self.envoy)):
+            repository, digest = reference.split("@")
+            image += [f"--set={value}.repository={repository}", f"--set={value}.digest={digest}"]
         return self.helm(verb, "roadstead", str(chart), *image, "--wait", "--timeout=120s", *flags)
 
     def get(self, *args: str) -> Body:
@@ -110,13 +114,35 @@ class World:
 
     def over_rest(self, capsys: pytest.CaptureFixture[str]) -> Body:
         """The example as the demo's call through the API's Service shows it."""
-        local = Everyday(Engine.LOCAL, self.cluster.kubeconfig)
         capsys.readouterr()
-        demo.show_over_rest(local, f"http://{asking.address(local, 'roadstead-api', NAMESPACE)}")
+        demo.show_over_rest(self.local, f"http://{asking.address(self.local, 'roadstead-api', NAMESPACE)}")
         command, _, answer = capsys.readouterr().out.partition("\n")
         assert command.startswith("$ curl ")
         found: Body = json.loads(answer)
         return found
+
+    @property
+    def local(self) -> Everyday:
+        """The cluster as the demo's parts know it."""
+        return Everyday(Engine.LOCAL, self.cluster.kubeconfig)
+
+    @property
+    def gateway(self) -> str:
+        """Where the gateway's Service answers."""
+        return f"http://{asking.address(self.local, 'roadstead-gateway', NAMESPACE)}"
+
+    def through_the_gateway(self) -> str:
+        """What the example answers to a call by its id."""
+        url = f"{self.gateway}/api/v2/endpoints/workloads/{object_id('workloads', 'default', 'whoami')}/"
+        return asking.answer(self.local, url, workload="whoami", token=asking.caller(self.local)).body
+
+    def pod_names(self) -> set[str]:
+        """Names of the example's pods."""
+        return self.names("pods", "--namespace=default", "--selector=roadstead.dev/workload=whoami")
+
+    def certificates(self) -> str:
+        """The resourceVersion of the Secret with the gateway's certificates."""
+        return str(self.get("secret", "roadstead-gateway-tls", f"--namespace={NAMESPACE}")["metadata"]["resourceVersion"])
 
     def message(self) -> str:
         """What the example's status says in a sentence."""
@@ -135,7 +161,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     with full_cluster() as cluster:
         operator = cluster.push_image(images.operator_image(), "roadstead/roadstead")
         whoami = cluster.push_image(images.whoami_image(), "roadstead/whoami")
-        yield World(cluster, operator, whoami, tmp_path_factory.mktemp("helm"))
+        envoy = cluster.push_image(images.envoy_image(), "roadstead/envoy")
+        yield World(cluster, operator, whoami, envoy, tmp_path_factory.mktemp("helm"))
 
 
 def apply_example(world: World) -> None:
@@ -161,7 +188,7 @@ def test_install_upgrade_uninstall_and_install_again(world: World, tmp_path: Pat
     assert "kubectl get workloads.roadstead.dev" in notes
     assert set(world.names("customresourcedefinitions.apiextensions.k8s.io")) >= CRDS
     assert world.names("platforms.roadstead.dev") == {"default"}
-    for component in ("operator", "api"):
+    for component in ("operator", "api", "gateway"):
         assert world.get("deployments.apps", f"roadstead-{component}", f"--namespace={NAMESPACE}")["status"]["readyReplicas"] == 2
 
     # Nobody here has the GPU for the other example, but the API server checks every field of it.
@@ -176,15 +203,17 @@ def test_install_upgrade_uninstall_and_install_again(world: World, tmp_path: Pat
     world.wait_running(2)
     before = world.pods()
     assert {"name": "Who am I", "status": "running"}.items() <= world.over_rest(capsys).items()
+    assert [name for name in world.pod_names() if name in world.through_the_gateway()]
 
     # An upgrade that changes nothing, and operators that start anew, write nothing.
     wait_for(lambda: "2 of 2 replicas ready" in world.message(), "both pods to be ready", 60)
-    versions = world.rested_versions()
+    versions, certificates = world.rested_versions(), world.certificates()
     world.deploy("upgrade")
     world.cluster.kubectl("rollout", "restart", "deployment/roadstead-operator", f"--namespace={NAMESPACE}")
     world.cluster.kubectl("rollout", "status", "deployment/roadstead-operator", f"--namespace={NAMESPACE}", "--timeout=120s")
     wait_for(lambda: world.leader() in world.operator_pods(), "one of them to lead")
     assert world.rested_versions() == versions
+    assert world.certificates() == certificates
 
     # The upgrade brings the CRDs first, by a Job whose rights end with it, and restarts nobody's pods.
     description = world.crd_description()
@@ -194,12 +223,13 @@ def test_install_upgrade_uninstall_and_install_again(world: World, tmp_path: Pat
     assert world.crd_description() == description
     assert world.names("jobs.batch", f"--namespace={NAMESPACE}") == set()
     assert "roadstead-crds" not in world.names("clusterroles.rbac.authorization.k8s.io")
+    assert "roadstead-certs-hook" not in world.names("roles.rbac.authorization.k8s.io", f"--namespace={NAMESPACE}")
     assert world.get("platforms.roadstead.dev", "default")["spec"]["pods"]["runAsUser"] == 20000
     assert (world.state(), world.pods()) == ("running", before)
 
     # Without the operator everything it made stays, and so do the kinds.
     world.helm("uninstall", "roadstead", "--wait", "--timeout=120s")
-    assert not {"roadstead-operator", "roadstead-api"} & world.names("deployments.apps", f"--namespace={NAMESPACE}")
+    assert not {"roadstead-operator", "roadstead-api", "roadstead-gateway"} & world.names("deployments.apps", f"--namespace={NAMESPACE}")
     assert "roadstead-operator" not in world.names("clusterroles.rbac.authorization.k8s.io")
     assert set(world.names("customresourcedefinitions.apiextensions.k8s.io")) >= CRDS
     assert {"roadstead-critical", "roadstead-low"} <= world.names("priorityclasses.scheduling.k8s.io")
@@ -211,3 +241,30 @@ def test_install_upgrade_uninstall_and_install_again(world: World, tmp_path: Pat
     assert world.crd_description() == "newer"
     world.wait_running(3)
     assert before.items() <= world.pods().items()
+
+
+def test_a_workload_sleeps_wakes_for_a_request_and_sleeps_again(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    """As the demo shows it: KEDA in pods of its own, which speaks to the gateway by mutual TLS."""
+    keda_pods.install(world.cluster)
+    world.deploy(
+        "upgrade" if "roadstead-operator" in world.names("deployments.apps", f"--namespace={NAMESPACE}") else "install",
+        "--create-namespace",
+        "--set=keda.enabled=true",
+        *from_zero.HURRY,
+    )
+    apply_example(world)
+    from_zero.declare(world.local)
+    world.wait_running(len(world.pods()) or 2)
+    capsys.readouterr()
+
+    from_zero.show(world.local, world.gateway)
+
+    shown = capsys.readouterr().out
+    header = next(line for line in shown.splitlines() if line.startswith(from_zero.HEADER))
+    phases = dict(part.split("=") for part in header.partition(": ")[2].split(";"))
+    assert {"ready", "total"} <= set(phases)
+    assert sum(float(seconds) for phase, seconds in phases.items() if phase != "total") == pytest.approx(float(phases["total"]), abs=0.01)
+    assert world.get("scaledobject", "whoami-on-demand", "--namespace=default")["spec"]["triggers"][0]["authenticationRef"] == {
+        "name": "roadstead-scaler",
+        "kind": "ClusterTriggerAuthentication",
+    }
