@@ -245,11 +245,15 @@ def test_digest_wins_over_tag_over_version(flags: tuple[str, ...], image: str) -
     assert {container["image"] for spec in pod_specs(objects(*flags)) for container in spec["containers"]} == {image}
 
 
+def environment_of(container: Body) -> dict[str, str]:
+    return {entry["name"]: entry.get("value") or f"value of {entry['valueFrom']['fieldRef']['fieldPath']}" for entry in container["env"]}
+
+
 def started(deployment: Body) -> dict[str, int]:
     """Run the command of the only container, in its environment; returns its ports."""
     (container,) = deployment["spec"]["template"]["spec"]["containers"]
     environment: dict[str, str | None] = {name: None for name in os.environ if name.startswith("ROADSTEAD_")}
-    environment |= {entry["name"]: f"value of {entry['valueFrom']['fieldRef']['fieldPath']}" for entry in container["env"]}
+    environment |= environment_of(container)
     result = CliRunner().invoke(app, container["args"], env=environment)
     assert result.exit_code == 0, result.output
     return {port["name"]: port["containerPort"] for port in container["ports"]}
@@ -353,8 +357,17 @@ def test_its_ports_lead_to_its_containers(defaults: list[Body]) -> None:
     }
 
     assert ports == {"http": 8000, "peer": 18001, "authoriser": 18003, "scaler": 9090, "metrics": 8080, "health": 8081}
-    assert wanted == set(ports) - {"health"}
+    assert {ports.get(port, port) for port in wanted} == set(ports.values()) - {8081}
     assert named(defaults, "Service", "roadstead-gateway-peers")["spec"]["publishNotReadyAddresses"] is True
+
+
+def test_a_network_policy_knows_every_port(defaults: list[Body], full: list[Body]) -> None:
+    spec = named(defaults, "Deployment", "roadstead-gateway")["spec"]["template"]["spec"]
+    ports = {port["containerPort"] for part in ("containers", "initContainers") for held in spec[part] for port in held.get("ports", ())}
+    rules = named(full, "NetworkPolicy", "roadstead-gateway")["spec"]["ingress"]
+
+    assert {port["port"] for rule in rules for port in rule["ports"]} == ports
+    assert {port["port"] for rule in rules if "from" not in rule for port in rule["ports"]} == {8000, 8080, 8081}
 
 
 def test_envoy_outlives_the_process_that_drains_it_and_has_no_way_into_the_cluster(defaults: list[Body]) -> None:
