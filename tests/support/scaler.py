@@ -1,7 +1,4 @@
-"""An external scaler of the tests' own, in the gateway's place: it says of each Workload what a test tells it to.
-
-The messages of KEDA's externalscaler.proto are declared here, field by field, rather than generated: there are eight of them.
-"""
+"""An external scaler of the tests' own, in the gateway's place: it says of each Workload what a test tells it to."""
 
 from __future__ import annotations
 
@@ -13,48 +10,12 @@ from contextlib import contextmanager
 from typing import Any
 
 import grpc
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
-PACKAGE = "externalscaler"
-STRING, BOOL, INT64, DOUBLE, MESSAGE = 9, 8, 3, 1, 11
-OPTIONAL, REPEATED = 1, 3
+from roadstead.gateway.scaler.protocol import MESSAGES as T
+from roadstead.gateway.scaler.protocol import SERVICE
+
 Name = tuple[str, str]
 """Namespace and name of a Workload."""
-
-ENTRY = "ScaledObjectRef.ScalerMetadataEntry"
-# message -> fields in the order of their numbers: (name, type, repeated)
-MESSAGES: dict[str, list[tuple[str, int | str, bool]]] = {
-    "ScaledObjectRef": [("name", STRING, False), ("namespace", STRING, False), ("scalerMetadata", ENTRY, True)],
-    "IsActiveResponse": [("result", BOOL, False)],
-    "MetricSpec": [("metricName", STRING, False), ("targetSize", INT64, False), ("targetSizeFloat", DOUBLE, False)],
-    "GetMetricSpecResponse": [("metricSpecs", "MetricSpec", True)],
-    "GetMetricsRequest": [("scaledObjectRef", "ScaledObjectRef", False), ("metricName", STRING, False)],
-    "MetricValue": [("metricName", STRING, False), ("metricValue", INT64, False), ("metricValueFloat", DOUBLE, False)],
-    "GetMetricsResponse": [("metricValues", "MetricValue", True)],
-}
-
-
-def _classes() -> dict[str, Any]:
-    file = descriptor_pb2.FileDescriptorProto(name="externalscaler.proto", package=PACKAGE, syntax="proto3")
-    for name, fields in MESSAGES.items():
-        message = file.message_type.add(name=name)
-        for number, (field, kind, repeated) in enumerate(fields, 1):
-            label = REPEATED if repeated else OPTIONAL
-            if isinstance(kind, str):
-                message.field.add(name=field, number=number, type=MESSAGE, label=label, type_name=f".{PACKAGE}.{kind}")
-            else:
-                message.field.add(name=field, number=number, type=kind, label=label)
-        if name == "ScaledObjectRef":
-            entry = message.nested_type.add(name="ScalerMetadataEntry")
-            entry.options.map_entry = True
-            entry.field.add(name="key", number=1, type=STRING, label=OPTIONAL)
-            entry.field.add(name="value", number=2, type=STRING, label=OPTIONAL)
-    pool = descriptor_pool.DescriptorPool()
-    pool.Add(file)
-    return {name: message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{PACKAGE}.{name}")) for name in MESSAGES}
-
-
-T = _classes()
 
 
 class Scaler:
@@ -132,7 +93,7 @@ def external_scaler() -> Iterator[Scaler]:
         call: made(work, request_deserializer=T[given].FromString, response_serializer=lambda answer: answer.SerializeToString())
         for call, (made, work, given) in calls.items()
     }
-    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(f"{PACKAGE}.ExternalScaler", handlers),))
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
     scaler.address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
     server.start()
     try:

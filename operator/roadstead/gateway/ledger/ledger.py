@@ -1,0 +1,351 @@
+"""The counts of all gateway processes together, as this one knows them: pure bookkeeping, no I/O.
+
+Counters and gauges are such that everybody may tell everybody everything again: see ``history`` and ``gauges``. All clocks are wall
+clocks, seconds since 1970; a process whose clock is wrong by seconds is wrong by as much in when its requests leave the hour.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, Final
+
+import orjson
+
+from roadstead.gateway.ledger.gauges import Level, Registers
+from roadstead.gateway.ledger.history import ISSUED, SERVER_ERRORS, History
+from roadstead.gateway.ledger.state import State, read
+
+RETENTION_SECONDS: Final = 31 * 86_400.0
+SERIES_A_PART: Final = 200
+"""Endpoints in one message of the whole state: some 100 KB, a millisecond or two to write or read."""
+GONE_KEPT_SECONDS: Final = 3600.0
+NOTHING: Final = (0, False)
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """Requests of the last hour. If it is not ``exact`` there were so many at least."""
+
+    value: int
+    exact: bool
+
+
+class Changes:
+    """What this process has to say that one listener has not heard yet. ``urgent`` is set by what can't wait for the next round."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self.urgent = asyncio.Event()
+        self.minutes: defaultdict[str, set[int]] = defaultdict(set)
+        self.nodes: set[str] = set()
+        self.demanded: set[str] = set()
+        self.demand = False
+        self._ledger = ledger
+
+    def take(self) -> bytes | None:
+        """It all, once; None if there is nothing."""
+        if not (self.minutes or self.nodes or self.demand):
+            return None
+        told = self._ledger.told(self)
+        self.minutes.clear()
+        self.nodes.clear()
+        self.demanded.clear()
+        self.demand = False
+        return told
+
+
+class Ledger:
+    """``process`` names this process, the same after a restart; ``minute_seconds`` is 60 but in tests that compress time.
+
+    ``on_demand`` and ``on_traffic`` take callbacks: the first is called with a Workload (``namespace/name``) when the requests held for it
+    or its wakes have changed anywhere, the second with an endpoint when it has got requests.
+    """
+
+    def __init__(
+        self,
+        process: str,
+        *,
+        clock: Callable[[], float] = time.time,
+        minute_seconds: float = 60.0,
+        retention_seconds: float = RETENTION_SECONDS,
+    ) -> None:
+        now = clock()
+        self.process = process
+        self.known_since = now
+        """Since when every request is known of: it began with us, unless peers or the disk know more."""
+        self.rated_since: float | None = None
+        """The same of latencies and refusals."""
+        self.heard: set[str] = set()
+        """Envoys (nodes) that have reported to this process."""
+        self._clock = clock
+        self._origin = f"{process}/{now * 1000:.0f}"
+        self._latest = 0
+        self._history = History(minute_seconds, retention_seconds)
+        self._retention_seconds = retention_seconds
+        self._requested: dict[str, float] = {}
+        self._demanded: dict[str, float] = {}
+        self._flying = Registers[int](self._flew)
+        self._wanted = Registers[tuple[int, bool]](self._demand_changed)
+        self._in_flight: Counter[str] = Counter()
+        self._held: Counter[str] = Counter()
+        self._waking: Counter[str] = Counter()
+        self._levels: dict[str, Level] = {}
+        """Of endpoints, and of what is held for Workloads."""
+        self._named: defaultdict[str, set[str]] = defaultdict(set)
+        """Clusters that an Envoy has named in the report that is coming in."""
+        self._followers: set[Changes] = set()
+        self._demand_callbacks: list[Callable[[str], None]] = []
+        self._traffic_callbacks: list[Callable[[str], None]] = []
+        # Whatever an earlier life of this process held is over: peers are to hear so.
+        self._wanted.merge(process, self._version(now), {})
+
+    # What is counted here
+
+    def report(self, node: str, cluster: str, in_progress: int, issued: int, errors: int) -> None:
+        """What an Envoy says of a cluster: requests in flight now, and those that began and those that failed since its last report."""
+        self.heard.add(node)
+        if in_progress:
+            self._named[node].add(cluster)
+        register = self._flying.writers.get(node)
+        same = in_progress == (register.values.get(cluster, 0) if register is not None else 0)
+        if same and not issued and not errors:
+            return
+        key = cluster.partition(".")[0]
+        now = self._clock()
+        if issued or errors:
+            self.count(key, now, [(ISSUED, issued), (SERVER_ERRORS, errors)])
+            if issued:
+                self._requested[key] = max(now, self._requested.get(key, 0.0))
+        if not same:
+            self._fly(node, cluster, in_progress, now)
+        else:
+            self._tell_traffic(key)
+
+    def reported(self, node: str) -> None:
+        """The Envoy's report is complete: what it hasn't named, it doesn't know any more."""
+        self.heard.add(node)
+        named, register = self._named.pop(node, set()), self._flying.writers.get(node)
+        if register is not None:
+            for cluster in [cluster for cluster in register.values if cluster not in named]:
+                self._fly(node, cluster, 0, self._clock())
+
+    def gone(self, node: str) -> None:
+        """The pod of that Envoy and of the process beside it is gone; a mere silence is no reason to say so."""
+        now = self._clock()
+        self.heard.discard(node)
+        self._named.pop(node, None)
+        if node in self._flying.writers:
+            self._flying.merge(node, self._version(now), {})
+            for follower in self._followers:
+                follower.nodes.add(node)
+        if node in self._wanted.writers and node != self.process:
+            self._wanted.merge(node, self._version(now), {})
+
+    def count(self, key: str, at: float, counts: Iterable[tuple[int, int]]) -> None:
+        """Add (slot, amount) pairs to what this process has counted for an endpoint."""
+        self._history.add(self._origin, key, at, counts)
+        minute = self._history.minute(at)
+        for follower in self._followers:
+            follower.minutes[key].add(minute)
+
+    def set_demand(self, key: str, held: int, waking: bool) -> None:
+        """So many requests are held in this process for a Workload (``namespace/name``), and it wakes it or doesn't."""
+        now = self._clock()
+        value = (held, waking)
+        before = self._wanted.writers[self.process].values.get(key, NOTHING)
+        if value == before:
+            return
+        self._demanded[key] = max(now, self._demanded.get(key, 0.0))
+        self._wanted.set(self.process, key, None if value == NOTHING else value, self._version(now))
+        for follower in self._followers:
+            follower.demand = True
+            follower.demanded.add(key)
+            if before == NOTHING:
+                follower.urgent.set()
+
+    # What is known of all
+
+    def in_flight(self, keys: Iterable[str]) -> int:
+        """Requests under way at these endpoints, at all Envoys; one that is silent counts with its last word."""
+        return sum(self._in_flight[key] for key in keys)
+
+    def held(self, key: str) -> int:
+        """Requests that are held for a Workload in all processes."""
+        return self._held[key]
+
+    def waking(self, key: str) -> bool:
+        """Whether any process wakes the Workload."""
+        return self._waking[key] > 0
+
+    def mean(self, keys: Iterable[str], workload: str) -> float:
+        """Requests in flight at the endpoints and held for the Workload, averaged over the last 30 seconds."""
+        now = self._clock()
+        return sum(level.mean(now) for key in (*keys, workload) if (level := self._levels.get(key)) is not None)
+
+    def last_hour(self, keys: Iterable[str]) -> Count:
+        """Requests of the last 60 minutes (and of up to 59 seconds before, see ``history``)."""
+        now = self._clock()
+        return Count(self._history.last_hour(keys, now), self.known_since <= now - self._history.hour_seconds)
+
+    def last_request(self, key: str) -> float | None:
+        """When an endpoint last got a request, to the half second; None if not within retention."""
+        return self._requested.get(key)
+
+    def last_demand(self, key: str) -> float | None:
+        """When the requests held for a Workload last changed in number."""
+        return self._demanded.get(key)
+
+    @property
+    def history(self) -> History:
+        """For figures over a period."""
+        return self._history
+
+    @property
+    def now(self) -> float:
+        """The time by this ledger's clock."""
+        return self._clock()
+
+    def on_demand(self, callback: Callable[[str], None]) -> None:
+        """See the class."""
+        self._demand_callbacks.append(callback)
+
+    def on_traffic(self, callback: Callable[[str], None]) -> None:
+        """See the class."""
+        self._traffic_callbacks.append(callback)
+
+    # What is told and heard
+
+    @contextmanager
+    def follow(self) -> Iterator[Changes]:
+        """Collect, for one listener, what changes here from now on."""
+        changes = Changes(self)
+        self._followers.add(changes)
+        try:
+            yield changes
+        finally:
+            self._followers.discard(changes)
+
+    def parts(self) -> Iterator[bytes]:
+        """All that is known, in messages of moderate size; the last one is ``whole``. Counting may go on between two of them."""
+        yield self._written(
+            flying={node: _register(each) for node, each in self._flying.writers.items()},
+            wanted={process: _register(each) for process, each in self._wanted.writers.items()},
+            requested=self._requested,
+            demanded=self._demanded,
+        )
+        everything = self._history.everything()
+        while part := list(islice(everything, SERIES_A_PART)):
+            counts: defaultdict[str, dict[str, Any]] = defaultdict(dict)
+            for origin, key, buckets in part:
+                counts[origin][key] = buckets
+            yield self._written(counts=counts)
+        yield self._written(whole=True, known_since=self.known_since, rated_since=self.rated_since)
+
+    def told(self, changes: Changes) -> bytes:
+        """The present values of what has changed."""
+        counts = {key: self._history.said(self._origin, key, minutes) for key, minutes in changes.minutes.items()}
+        return self._written(
+            counts={self._origin: counts} if counts else {},
+            requested={key: self._requested[key] for key in counts if key in self._requested},
+            demanded={key: self._demanded[key] for key in changes.demanded if key in self._demanded},
+            flying={node: _register(self._flying.writers[node]) for node in changes.nodes if node in self._flying.writers},
+            wanted={self.process: _register(self._wanted.writers[self.process])} if changes.demand else {},
+        )
+
+    def merge(self, data: bytes, *, complete: bool = True) -> State:
+        """Take over what another process says or the disk holds. Raises ValueError, and takes nothing, if it is malformed.
+
+        ``complete`` says whether the writer's word on how far back it knows everything still holds.
+        """
+        state = read(data)
+        now = self._clock()
+        for origin, endpoints in state.counts.items():
+            for key, buckets in endpoints.items():
+                self._history.merge(origin, key, buckets, now)
+        _later(self._requested, state.requested)
+        _later(self._demanded, state.demanded)
+        for node, flying in state.flying.items():
+            self._latest = max(self._latest, flying.version)
+            self._flying.merge(node, flying.version, {name: count for name, count in flying.values.items() if count})
+        for process, wanted in state.wanted.items():
+            self._latest = max(self._latest, wanted.version)
+            if process != self.process:  # only we know what we hold
+                self._wanted.merge(process, wanted.version, wanted.values)
+        if state.whole and complete:
+            if state.known_since is not None:
+                self.known_since = min(self.known_since, state.known_since)
+            if state.rated_since is not None:
+                self.rated_since = min(self.rated_since or state.rated_since, state.rated_since)
+        for key in state.requested:
+            self._tell_traffic(key)
+        return state
+
+    def prune(self) -> None:
+        """Let go what is too old. To be called about once a minute; costs a look at every endpoint in use."""
+        now = self._clock()
+        self._history.prune(now)
+        for moments in (self._requested, self._demanded):
+            for key in [key for key, at in moments.items() if at < now - self._retention_seconds]:
+                del moments[key]
+        for key in [key for key, level in self._levels.items() if level.forgettable(now)]:
+            del self._levels[key]
+        for counter in (self._in_flight, self._held, self._waking):
+            for key in [key for key, value in counter.items() if not value]:
+                del counter[key]
+        old = (now - GONE_KEPT_SECONDS) * 1000
+        self._flying.forget(old, keep=self.heard)
+        self._wanted.forget(old, keep={self.process})
+
+    def _fly(self, node: str, cluster: str, count: int, now: float) -> None:
+        if self._flying.set(node, cluster, count or None, self._version(now)):
+            for follower in self._followers:
+                follower.nodes.add(node)
+
+    def _flew(self, cluster: str, old: int | None, new: int | None) -> None:
+        key = cluster.partition(".")[0]
+        difference = (new or 0) - (old or 0)
+        self._in_flight[key] += difference
+        self._level(key, difference)
+        self._tell_traffic(key)
+
+    def _tell_traffic(self, key: str) -> None:
+        for callback in self._traffic_callbacks:
+            callback(key)
+
+    def _demand_changed(self, key: str, old: tuple[int, bool] | None, new: tuple[int, bool] | None) -> None:
+        (held_before, woke), (held, wakes) = old or NOTHING, new or NOTHING
+        self._held[key] += held - held_before
+        self._waking[key] += int(wakes) - int(woke)
+        self._level(key, held - held_before)
+        for callback in self._demand_callbacks:
+            callback(key)
+
+    def _level(self, key: str, difference: int) -> None:
+        if difference:
+            now = self._clock()
+            level = self._levels.get(key)
+            if level is None:
+                level = self._levels[key] = Level(now)
+            level.add(difference, now)
+
+    def _version(self, now: float) -> int:
+        self._latest = max(self._latest + 1, int(now * 1000))
+        return self._latest
+
+    def _written(self, **fields: Any) -> bytes:
+        return orjson.dumps({"process": self.process, "at": self._clock(), **fields})
+
+
+def _register(register: Any) -> dict[str, Any]:
+    return {"version": register.version, "values": register.values}
+
+
+def _later(moments: dict[str, float], said: dict[str, float]) -> None:
+    for key, at in said.items():
+        if at > moments.get(key, 0.0):
+            moments[key] = at

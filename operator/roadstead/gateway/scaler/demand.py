@@ -1,0 +1,84 @@
+"""How much is asked of a Workload, from the counts of its own endpoint and of the Deployments' in front of it. No I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from roadstead.api.scaling import ScalingMetric
+from roadstead.gateway.directory import DEPLOYMENT, LETTERS, WORKLOAD, Directory
+from roadstead.gateway.ledger.ledger import Ledger
+from roadstead.kube.resource import Key
+
+POLLS: Final = 2
+"""Demand is remembered for so many of KEDA's polling intervals, so that none falls between two looks."""
+KINDS: Final = {LETTERS[kind]: kind for kind in (WORKLOAD, DEPLOYMENT)}
+
+
+class NotKnown(Exception):
+    """The answer isn't known now. KEDA then leaves the replica count as it is, which "nothing" would not."""
+
+
+class NoSuchWorkload(Exception):
+    """There is no such Workload."""
+
+
+class Demand:
+    """``ready`` says whether the mirrors are filled, every peer has told its whole state and our own Envoy has reported; ``hears_all``
+    whether all peers on the list are heard of right now.
+    """
+
+    def __init__(self, ledger: Ledger, directory: Directory, *, ready: Callable[[], bool], hears_all: Callable[[], bool]) -> None:
+        self.ready = ready
+        self._ledger = ledger
+        self._directory = directory
+        self._hears_all = hears_all
+
+    def known(self, key: Key, id: str) -> None:
+        """Raises NoSuchWorkload, or NotKnown while it may just not have been heard of yet."""
+        view = self._directory.workload(key)
+        if view is None or view.id != id:
+            raise NoSuchWorkload(f'Workload "{key[0]}/{key[1]}" does not exist') if self.ready() else NotKnown("mirrors are being filled")
+
+    def active(self, key: Key) -> bool:
+        """Whether the Workload must run. Only a yes is sure while not ``ready``."""
+        ledger, name = self._ledger, "/".join(key)
+        if ledger.held(name) or ledger.waking(name) or self._directory.awaited(key):
+            return True
+        recent = ledger.now - POLLS * self._directory.platform.scaling.polling_interval_seconds
+        if (ledger.last_demand(name) or 0.0) > recent:
+            return True
+        endpoints = self._endpoints(key)
+        return ledger.in_flight(endpoints) > 0 or any((ledger.last_request(each) or 0.0) > recent for each in endpoints)
+
+    def value(self, key: Key, metric: str, target: float) -> float:
+        """The metric in all, not by replica. Raises NotKnown."""
+        if not self.ready():
+            raise NotKnown("counts are being gathered")
+        ledger, name, endpoints = self._ledger, "/".join(key), self._endpoints(key)
+        now = ledger.in_flight(endpoints) + ledger.held(name)
+        match metric:
+            case ScalingMetric.REQUESTS_IN_FLIGHT:
+                return now
+            case ScalingMetric.CONCURRENCY:
+                return max(now, ledger.mean(endpoints, name))
+            case ScalingMetric.REQUESTS_PER_HOUR:
+                return self._last_hour(key, endpoints, target)
+        raise NotKnown(f"no such metric: {metric}")
+
+    def behind(self, endpoint: str) -> Key | None:
+        """The Workload that serves an endpoint now, by the name that it is counted under."""
+        letter, _, id = endpoint.partition("-")
+        target = self._directory.find(KINDS.get(letter, ""), id)
+        return None if target is None else target.serving
+
+    def _last_hour(self, key: Key, endpoints: list[str], target: float) -> float:
+        """With gaps in what is known the count is a lower bound: that is answered if more replicas follow from it, never if fewer could."""
+        count = self._ledger.last_hour(endpoints)
+        view = self._directory.workload(key)
+        if (count.exact and self._hears_all()) or (view is not None and count.value > target * view.replicas):
+            return count.value
+        raise NotKnown("not every request of the last hour is known of yet")
+
+    def _endpoints(self, key: Key) -> list[str]:
+        return [target.figures for target in self._directory.in_front(key)]
