@@ -7,7 +7,7 @@ import shlex
 import sys
 from collections import deque
 
-from hack.cluster import binaries, everyday
+from hack.cluster import binaries, envoy, everyday
 from hack.cluster.console import ClusterError, say
 from hack.cluster.demo import demo
 from hack.cluster.everyday import Everyday
@@ -31,6 +31,7 @@ def build(options: argparse.Namespace) -> None:
     binaries.ensure(sets)
     if options.all:
         helm()
+        envoy.binary()
     if options.quiet:
         return
     for tools in sets:

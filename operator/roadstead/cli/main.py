@@ -10,6 +10,8 @@ from roadstead.cli.api import api
 from roadstead.cli.apply import apply
 from roadstead.cli.catalogue import bundles, gpus
 from roadstead.cli.describe import describe
+from roadstead.cli.gateway import gateway
+from roadstead.cli.gateway_bootstrap import gateway_bootstrap
 from roadstead.cli.get import get
 from roadstead.cli.invoke import invoke
 from roadstead.cli.lifecycle import delete, register, restart, restore, start, stop
@@ -26,7 +28,7 @@ app = typer.Typer(
     help="Run containerised AI services on GPU clusters.",
 )
 USERS = (apply, get, describe, logs, start, stop, restart, delete, restore, register, wait, invoke, token, bundles, gpus, top)
-for command in (*USERS, api, operator):
+for command in (*USERS, api, gateway, gateway_bootstrap, operator):
     app.command()(command)
 app.add_typer(crds.app, name="crds")
 app.add_typer(certs.app, name="certs")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import prometheus_client as prometheus
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -15,6 +15,7 @@ from roadstead.gateway.mirrors import Mirrors
 from roadstead.gateway.waking import Waking
 from roadstead.kube.client import ApiClient
 
+CODES = (200, 401, 403, 404, 429, 503, 504)
 COLD_START_BUCKETS = (*BUCKETS, 120.0, 300.0, 600.0, 1800.0)
 
 
@@ -32,18 +33,9 @@ class Metrics:
         )
         for phase in (*PHASES, "total"):
             self._phases.labels(phase)
-        self._decisions = prometheus.Counter(
-            "roadstead_gateway_decisions_total", "Questions for permission by their answer's status", ["code"], registry=self.registry
-        )
-        for code in (200, 401, 403, 404, 429, 503, 504):
-            self._decisions.labels(str(code))
         self._lag = lag(self.registry)
         prometheus.Info("roadstead_build", "The gateway's version", registry=self.registry).info({"version": __version__})
         prometheus.ProcessCollector(registry=self.registry)
-
-    def decided(self, code: int) -> None:
-        """One request was let through (200) or refused."""
-        self._decisions.labels(str(code)).inc()
 
     def woken(self, phases: ColdStart) -> None:
         """A cold start has come to its end."""
@@ -57,15 +49,16 @@ class Metrics:
         """The event loop was late by so much."""
         self._lag.observe(seconds)
 
-    def watch(self, mirrors_: Mirrors, waking: Waking, clients: Sequence[ApiClient]) -> None:
+    def watch(self, mirrors_: Mirrors, waking: Waking, answers: Mapping[int, int], clients: Sequence[ApiClient]) -> None:
         """Report from now on what these know about themselves."""
-        self.registry.register(_Kept(mirrors_, waking, clients))
+        self.registry.register(_Kept(mirrors_, waking, answers, clients))
 
 
 class _Kept(Collector):
     """What is kept anyway, read at each scrape."""
 
-    def __init__(self, mirrors_: Mirrors, waking: Waking, clients: Sequence[ApiClient]) -> None:
+    def __init__(self, mirrors_: Mirrors, waking: Waking, answers: Mapping[int, int], clients: Sequence[ApiClient]) -> None:
+        self._answers = answers
         self._mirrors = mirrors_
         self._waking = waking
         self._clients = clients
@@ -76,6 +69,14 @@ class _Kept(Collector):
         held = GaugeMetricFamily("roadstead_gateway_held_requests", "Requests that wait for a pod")
         held.add_metric([], self._waking.total)
         yield held
+        decisions = CounterMetricFamily(
+            "roadstead_gateway_decisions",
+            "Questions for permission by what the caller gets to see; what Envoy remembers isn't asked",
+            labels=["code"],
+        )
+        for code in sorted({*CODES, *self._answers}):
+            decisions.add_metric([str(code)], self._answers.get(code, 0))
+        yield decisions
         counts = self._waking.counts
         wakes = CounterMetricFamily("roadstead_gateway_wakes", "Wakes that began, by how they stand", labels=["outcome"])
         wakes.add_metric(["begun"], counts.wakes)

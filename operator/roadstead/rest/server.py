@@ -23,6 +23,7 @@ from roadstead.access.verdicts import Keeping
 from roadstead.kube.client import ApiClient
 from roadstead.kube.config import load
 from roadstead.lag import LoopLag
+from roadstead.lifetime import ended, ready_or_stopped, until
 from roadstead.listener import metrics_route, served
 from roadstead.logs import configure
 from roadstead.rest.app import build
@@ -84,9 +85,9 @@ async def serve(settings: ApiSettings) -> None:
         tasks["lag"] = asyncio.create_task(lag.run())
         server = Server(config(settings, edge))
         try:
-            if await _filled_or_stopped(api.cache, stop, tasks):
+            if await ready_or_stopped(api.cache.wait_filled(), stop, tasks):
                 tasks["server"] = asyncio.create_task(server.serve(), name="server")
-                await _until(stop, tasks)
+                await until(stop, tasks)
                 health.leaving = edge.draining = True
                 log.info("Told to stop; takes requests for another %g s", settings.drain_seconds)
                 await asyncio.sleep(settings.drain_seconds)
@@ -94,9 +95,7 @@ async def serve(settings: ApiSettings) -> None:
                 await tasks["server"]
                 await api.store.settled()
         finally:
-            for task in tasks.values():
-                task.cancel()
-            await asyncio.gather(*tasks.values(), return_exceptions=True)
+            await ended(tasks)
 
 
 def assembled(settings: ApiSettings, own: ApiClient, lent: ApiClient, metrics: Metrics) -> Api:
@@ -136,26 +135,3 @@ def config(settings: ApiSettings, app: Edge) -> uvicorn.Config:
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=round(settings.request_seconds) + 1,
     )
-
-
-async def _filled_or_stopped(cache: Cache, stop: asyncio.Event, tasks: dict[str, asyncio.Task[None]]) -> bool:
-    """Wait for the caches. False where the process was told to stop meanwhile."""
-    filled = asyncio.create_task(cache.wait_filled(), name="filled")
-    try:
-        await _until(stop, {**tasks, "filled": filled}, enough=filled)
-        return not stop.is_set()
-    finally:
-        filled.cancel()
-
-
-async def _until(stop: asyncio.Event, tasks: dict[str, asyncio.Task[None]], enough: asyncio.Task[None] | None = None) -> None:
-    """Return when told to stop, or ``enough`` is done; a part that ends otherwise takes the process down with it."""
-    stopped = asyncio.create_task(stop.wait(), name="stop")
-    waiting: set[asyncio.Task[None] | asyncio.Task[bool]] = {stopped, *tasks.values()}
-    try:
-        while not stopped.done() and not (enough is not None and enough.done()):
-            done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                task.result()
-    finally:
-        stopped.cancel()

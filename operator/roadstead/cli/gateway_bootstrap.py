@@ -1,0 +1,36 @@
+"""``roadstead gateway-bootstrap``: Envoy's first configuration, of which the rest comes from ``roadstead gateway``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import orjson
+import typer
+
+from roadstead.settings import GatewaySettings
+
+DEFAULTS = GatewaySettings()
+
+
+def gateway_bootstrap(
+    *,
+    out: Annotated[Path, typer.Option(help="The file to write; Envoy is started with -c FILE.")],
+    namespace: Annotated[str, typer.Option(envvar="ROADSTEAD_NAMESPACE", help="Where the gateway runs.")] = DEFAULTS.namespace,
+    identity: Annotated[str, typer.Option(envvar="ROADSTEAD_IDENTITY", help="Name of this replica: the pod's.")] = "gateway",
+    peer_service: Annotated[
+        str, typer.Option(envvar="ROADSTEAD_PEER_SERVICE", help="Headless Service whose endpoints are the replicas; empty: none.")
+    ] = DEFAULTS.peer_service,
+    certificates: Annotated[
+        Path | None, typer.Option(envvar="ROADSTEAD_CERTIFICATES", help="Folder of tls.crt, tls.key and ca.crt; absent: no replicas.")
+    ] = DEFAULTS.certificates,
+    trusted_hops: Annotated[
+        int, typer.Option(envvar="ROADSTEAD_TRUSTED_HOPS", min=0, help="Proxies in front whose X-Forwarded-For is believed.")
+    ] = 0,
+) -> None:
+    """Write Envoy's configuration as JSON."""
+    from roadstead.gateway.envoy.bootstrap import EnvoySettings, bootstrap  # noqa: PLC0415 - Envoy's messages cost half a second
+
+    host = f"{peer_service}.{namespace}.svc" if peer_service else ""
+    settings = EnvoySettings(node=identity, peer_host=host, certificates=certificates, trusted_hops=trusted_hops)
+    out.write_bytes(orjson.dumps(bootstrap(settings), option=orjson.OPT_INDENT_2))

@@ -1,0 +1,93 @@
+"""The gRPC servers of the process: for the Envoy beside it, for replicas and their Envoys, and for KEDA.
+
+On loopback nobody but the pod's own containers can speak to it. What leaves the pod is mutual TLS, by certificates that only replicas and
+KEDA have; without any there are no replicas, and the scaler speaks plainly (a local test, a mesh that encrypts).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from typing import Any, Final
+
+import grpc
+import grpc.aio
+from envoy.service.discovery.v3 import ads_pb2_grpc
+from envoy.service.load_stats.v3 import lrs_pb2_grpc
+
+from roadstead.gateway.envoy.ads import Discovery, Store
+from roadstead.gateway.envoy.load_reports import Counts, LoadReports
+from roadstead.gateway.tls import Certificates
+from roadstead.settings import GatewaySettings
+
+log = logging.getLogger(__name__)
+LOOPBACK: Final = "127.0.0.1"
+ANYWHERE: Final = "[::]"
+OPTIONS: Final = (
+    ("grpc.max_receive_message_length", 64 * 1024 * 1024),  # load reports of thousands of clusters
+    ("grpc.max_send_message_length", -1),
+    ("grpc.so_reuseport", 0),  # a second process on the port is a mistake, not a helper
+    ("grpc.http2.min_ping_interval_without_data_ms", 1000),
+    ("grpc.keepalive_permit_without_calls", 1),
+)
+GRACE_SECONDS: Final = 1.0
+
+
+class Control:
+    """Serves while the context lasts. ``peers`` are the handlers for replicas, ``scaler`` those for KEDA."""
+
+    def __init__(
+        self,
+        settings: GatewaySettings,
+        store: Store,
+        counts: Counts,
+        certificates: Certificates | None,
+        *,
+        peers: Sequence[grpc.GenericRpcHandler],
+        scaler: Sequence[grpc.GenericRpcHandler],
+    ) -> None:
+        self._settings = settings
+        self._discovery = Discovery(store)
+        self._reports = LoadReports(counts)
+        self._certificates = certificates
+        self._peers = peers
+        self._scaler = scaler
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> Control:
+        ports, certificates = self._settings, self._certificates
+        envoy = self._server(for_envoy=True)
+        _bound(envoy.add_insecure_port(f"{LOOPBACK}:{ports.control_port}"), ports.control_port)
+        await self._start(envoy)
+        if certificates is not None:
+            replicas = self._server(for_envoy=True, handlers=self._peers)
+            _bound(replicas.add_secure_port(f"{ANYWHERE}:{ports.peer_port}", certificates.grpc_server()), ports.peer_port)
+            await self._start(replicas)
+        keda = self._server(handlers=self._scaler)
+        address = f"{ANYWHERE}:{ports.scaler_port}"
+        port = keda.add_insecure_port(address) if certificates is None else keda.add_secure_port(address, certificates.grpc_server())
+        _bound(port, ports.scaler_port)
+        await self._start(keda)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._stack.aclose()
+
+    def _server(self, *, for_envoy: bool = False, handlers: Sequence[grpc.GenericRpcHandler] = ()) -> Any:
+        server = grpc.aio.server(options=OPTIONS)
+        if for_envoy:
+            ads_pb2_grpc.add_AggregatedDiscoveryServiceServicer_to_server(self._discovery, server)
+            lrs_pb2_grpc.add_LoadReportingServiceServicer_to_server(self._reports, server)
+        if handlers:
+            server.add_generic_rpc_handlers(tuple(handlers))
+        return server
+
+    async def _start(self, server: Any) -> None:
+        await server.start()
+        self._stack.push_async_callback(server.stop, GRACE_SECONDS)
+
+
+def _bound(found: int, wanted: int) -> None:
+    if found != wanted:
+        raise OSError(f"port {wanted} can't be listened on; is another process there?")

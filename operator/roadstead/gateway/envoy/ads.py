@@ -1,0 +1,211 @@
+"""Delta xDS: tells every Envoy that asks what has changed, and knows what each has taken.
+
+Versions are hashes of the content, so that an Envoy which comes back, or goes over to another replica, is told nothing that it knows. A
+change costs the same whatever there is beside it. SotW, the older protocol, would resend all clusters for each new one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import itertools
+import logging
+from collections.abc import AsyncIterator, Iterable
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import grpc
+from envoy.config.cluster.v3 import cluster_pb2
+from envoy.config.endpoint.v3 import endpoint_pb2
+from envoy.config.route.v3 import route_pb2
+from envoy.service.discovery.v3 import ads_pb2_grpc, discovery_pb2
+from google.protobuf import any_pb2, message
+
+log = logging.getLogger(__name__)
+PREFIX: Final = "type.googleapis.com/"
+CLUSTERS: Final = PREFIX + cluster_pb2.Cluster.DESCRIPTOR.full_name
+ENDPOINTS: Final = PREFIX + endpoint_pb2.ClusterLoadAssignment.DESCRIPTOR.full_name
+ROUTES: Final = PREFIX + route_pb2.RouteConfiguration.DESCRIPTOR.full_name
+ORDER: Final = (CLUSTERS, ENDPOINTS, ROUTES)
+"""What is referred to comes first."""
+WILDCARD: Final = "*"
+
+
+@dataclass(frozen=True, slots=True)
+class _Resource:
+    serial: int
+    version: str
+    content: Any
+
+
+@dataclass(slots=True, eq=False)
+class _Envoy:
+    """One connected Envoy: what it wants to hear of, what it has yet to hear, and what it has taken."""
+
+    node: str = ""
+    everything: set[str] = field(default_factory=set)
+    wanted: dict[str, set[str]] = field(default_factory=lambda: {kind: set() for kind in ORDER})
+    dirty: dict[str, dict[str, None]] = field(default_factory=lambda: {kind: {} for kind in ORDER})
+    sent: dict[str, list[tuple[str, str, int]]] = field(default_factory=dict)
+    taken: dict[tuple[str, str], int] = field(default_factory=dict)
+    news: asyncio.Event = field(default_factory=asyncio.Event)
+    acknowledged: asyncio.Event = field(default_factory=asyncio.Event)
+    gone: bool = False
+
+    def touch(self, kind: str, name: str) -> None:
+        """Tell it, if it wants to know."""
+        if kind in self.everything or name in self.wanted[kind]:
+            self.dirty[kind][name] = None
+            self.news.set()
+
+    def took(self, names: Iterable[tuple[str, str, int]]) -> None:
+        for kind, name, serial in names:
+            self.taken[kind, name] = max(serial, self.taken.get((kind, name), 0))
+        self.acknowledged.set()
+        self.acknowledged = asyncio.Event()
+
+
+class Store:
+    """All resources, by type and name."""
+
+    def __init__(self) -> None:
+        self.rejected = 0
+        """How often an Envoy didn't take something: a defect of ours."""
+        self._resources: dict[str, dict[str, _Resource]] = {kind: {} for kind in ORDER}
+        self._serials = itertools.count(1)
+        self._envoys: set[_Envoy] = set()
+
+    @property
+    def envoys(self) -> list[str]:
+        """Names of the Envoys that are connected."""
+        return sorted(envoy.node for envoy in self._envoys)
+
+    def put(self, kind: str, name: str, content: message.Message) -> None:
+        """Make or change a resource; nobody is told of what stays equal."""
+        packed = any_pb2.Any(type_url=kind, value=content.SerializeToString(deterministic=True))
+        version = hashlib.blake2b(packed.value, digest_size=8).hexdigest()
+        known = self._resources[kind].get(name)
+        if known is None or known.version != version:
+            self._resources[kind][name] = _Resource(next(self._serials), version, packed)
+            self._touch(kind, name)
+
+    def drop(self, kind: str, name: str) -> None:
+        """Take a resource away."""
+        if self._resources[kind].pop(name, None) is not None:
+            self._touch(kind, name)
+
+    async def acknowledged(self, kind: str, name: str) -> None:
+        """Return when every Envoy that is connected now has taken the present version of a resource, or has gone."""
+        resource = self._resources[kind].get(name)
+        if resource is None:
+            return
+        for envoy in list(self._envoys):
+            while not envoy.gone and envoy.taken.get((kind, name), 0) < resource.serial:
+                await envoy.acknowledged.wait()
+
+    def _touch(self, kind: str, name: str) -> None:
+        for envoy in self._envoys:
+            envoy.touch(kind, name)
+
+    def join(self, envoy: _Envoy) -> None:
+        """An Envoy has connected."""
+        self._envoys.add(envoy)
+
+    def leave(self, envoy: _Envoy) -> None:
+        """It has gone: nobody waits for its word any more."""
+        self._envoys.discard(envoy)
+        envoy.gone = True
+        envoy.acknowledged.set()
+        envoy.news.set()
+
+    def heard(self, envoy: _Envoy, request: Any) -> None:
+        """What an Envoy says: which resources it wants, what it has already, and what it took of what it was sent."""
+        kind = request.type_url
+        if kind not in self._resources:
+            return
+        if request.node.id:
+            envoy.node = request.node.id
+        if request.response_nonce:
+            sent = envoy.sent.pop(request.response_nonce, [])
+            if request.HasField("error_detail"):
+                self.rejected += 1
+                log.error("Envoy %s rejects %s: %s", envoy.node, [name for _, name, _ in sent], request.error_detail.message)
+            else:
+                envoy.took(sent)
+        names = set(request.resource_names_subscribe)
+        first = not request.response_nonce and kind not in envoy.everything and not envoy.wanted[kind]
+        if WILDCARD in names or (first and not names and kind == CLUSTERS):
+            names.discard(WILDCARD)
+            envoy.everything.add(kind)
+            envoy.dirty[kind].update(dict.fromkeys(self._resources[kind]))
+        envoy.wanted[kind] |= names
+        envoy.dirty[kind].update(dict.fromkeys(names))
+        for name, version in request.initial_resource_versions.items():
+            known = self._resources[kind].get(name)
+            if known is not None and known.version == version:
+                envoy.dirty[kind].pop(name, None)
+                envoy.took([(kind, name, known.serial)])
+            else:  # changed or gone meanwhile
+                envoy.dirty[kind][name] = None
+        for name in request.resource_names_unsubscribe:
+            envoy.wanted[kind].discard(name)
+            envoy.dirty[kind].pop(name, None)
+        if any(envoy.dirty.values()):
+            envoy.news.set()
+
+    def news(self, envoy: _Envoy, nonces: Iterable[int]) -> list[Any]:
+        """The messages that bring an Envoy up to date."""
+        for name in envoy.dirty[CLUSTERS]:  # a cluster that is made anew waits for its endpoints, told again or not
+            if name in envoy.wanted[ENDPOINTS]:
+                envoy.dirty[ENDPOINTS][name] = None
+        found = []
+        for kind, nonce in zip(ORDER, nonces, strict=False):
+            names, envoy.dirty[kind] = envoy.dirty[kind], {}
+            if names:
+                found.append(self._message(envoy, kind, names, str(nonce)))
+        return found
+
+    def _message(self, envoy: _Envoy, kind: str, names: Iterable[str], nonce: str) -> Any:
+        response = discovery_pb2.DeltaDiscoveryResponse(type_url=kind, nonce=nonce)
+        sent = envoy.sent[nonce] = []
+        for name in names:
+            resource = self._resources[kind].get(name)
+            if resource is None:
+                response.removed_resources.append(name)
+                envoy.taken.pop((kind, name), None)
+            else:
+                response.resources.add(name=name, version=resource.version, resource=resource.content)
+                sent.append((kind, name, resource.serial))
+        return response
+
+
+class Discovery(ads_pb2_grpc.AggregatedDiscoveryServiceServicer):  # type: ignore[misc]
+    """Serves a store to Envoys."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._nonces = itertools.count(1)
+
+    async def DeltaAggregatedResources(self, requests: AsyncIterator[Any], context: grpc.aio.ServicerContext) -> AsyncIterator[Any]:  # noqa: N802 - gRPC's name
+        """One stream: what an Envoy asks for on one side, what it is told on the other."""
+        envoy = _Envoy()
+        self._store.join(envoy)
+        reader = asyncio.create_task(self._read(requests, envoy))
+        try:
+            while not envoy.gone:
+                await envoy.news.wait()
+                await asyncio.sleep(0)  # what changes together is told together
+                envoy.news.clear()
+                for message_ in self._store.news(envoy, self._nonces):
+                    yield message_
+        finally:
+            reader.cancel()
+            self._store.leave(envoy)
+        await asyncio.gather(reader, return_exceptions=True)
+
+    async def _read(self, requests: AsyncIterator[Any], envoy: _Envoy) -> None:
+        try:
+            async for request in requests:
+                self._store.heard(envoy, request)
+        finally:
+            self._store.leave(envoy)

@@ -1,0 +1,176 @@
+"""What Envoy is told of each endpoint: a cluster, its pods, and the one route that leads to all of them.
+
+There is one route, whatever the number of Workloads: the authoriser names the cluster in a header. A route for each would be searched from
+top to bottom for every request, and sent again as a whole with every change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+from envoy.config.cluster.v3 import cluster_pb2
+from envoy.config.endpoint.v3 import endpoint_pb2
+from envoy.config.route.v3 import route_pb2
+from envoy.extensions.filters.http.ext_authz.v3 import ext_authz_pb2  # noqa: F401 - ParseDict needs to know its type
+from envoy.extensions.retry.priority.previous_priorities.v3 import previous_priorities_config_pb2  # noqa: F401 - the same
+from envoy.extensions.transport_sockets.tls.v3 import tls_pb2  # noqa: F401 - the same
+from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2  # noqa: F401 - the same
+from google.protobuf import json_format
+
+from roadstead.api.container import Protocol
+from roadstead.gateway.envoy.ads import CLUSTERS, ENDPOINTS, ROUTES, Store
+from roadstead.gateway.views import Address
+
+CLUSTER_HEADER: Final = "x-roadstead-cluster"
+ROUTE: Final = "endpoints"
+ANSWERS: Final = "answers"
+UNLIMITED: Final = 1_000_000
+"""Envoy's own limits of 1,024 requests and 3 retries per cluster would refuse what may pass."""
+LIMITS: Final = {
+    "thresholds": [
+        {"max_connections": UNLIMITED, "max_pending_requests": UNLIMITED, "max_requests": UNLIMITED, "max_retries": UNLIMITED},
+    ]
+}
+HTTP_OPTIONS: Final = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+IDLE_CONNECTION_SECONDS: Final = 60
+"""Idle connections to pods are given up before most servers do, lest a request meets one that is just being closed."""
+
+
+def cluster(name: str, protocol: Protocol) -> cluster_pb2.Cluster:
+    """An endpoint: pods come by EDS, the least busy of two gets the next request."""
+    config: dict[str, Any] = {
+        "name": name,
+        "type": "EDS",
+        "eds_cluster_config": {"eds_config": {"ads": {}, "resource_api_version": "V3"}},
+        "connect_timeout": "2s",
+        "lb_policy": "LEAST_REQUEST",
+        "ignore_health_on_host_removal": True,
+        "common_lb_config": {"healthy_panic_threshold": {"value": 0}},
+        "circuit_breakers": LIMITS,
+        "typed_extension_protocol_options": {HTTP_OPTIONS: http_options(protocol)},
+    }
+    if protocol is Protocol.HTTPS:
+        # What a pod shows is for its own name, which nobody here can check: encrypted, not authenticated (as Kubernetes' own proxy does).
+        tls = {"@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext"}
+        config["transport_socket"] = {"name": "envoy.transport_sockets.tls", "typed_config": tls}
+    return json_format.ParseDict(config, cluster_pb2.Cluster())
+
+
+def http_options(protocol: Protocol) -> dict[str, Any]:
+    """The version of HTTP that a container speaks; over TLS it is agreed upon."""
+    match protocol:
+        case Protocol.H2C:
+            version: dict[str, Any] = {"explicit_http_config": {"http2_protocol_options": {}}}
+        case Protocol.HTTPS:
+            version = {"auto_config": {}}
+        case _:
+            version = {"explicit_http_config": {"http_protocol_options": {}}}
+    return {
+        "@type": f"type.googleapis.com/{HTTP_OPTIONS}",
+        "common_http_protocol_options": {"idle_timeout": f"{IDLE_CONNECTION_SECONDS}s"},
+        **version,
+    }
+
+
+def assignment(name: str, addresses: Iterable[Address], answerer: Address) -> endpoint_pb2.ClusterLoadAssignment:
+    """Its pods, and behind them the answerer for the moments in which none can be reached."""
+    found = endpoint_pb2.ClusterLoadAssignment(cluster_name=name)
+    # As a percentage: while one pod is left at all, nothing goes to the answerer.
+    found.policy.overprovisioning_factor.value = 100_000
+    for priority, (zone, group) in enumerate((("pods", addresses), ("gateway", (answerer,)))):
+        locality = found.endpoints.add(priority=priority)
+        locality.locality.zone = zone
+        for host, port in group:
+            socket = locality.lb_endpoints.add().endpoint.address.socket_address
+            socket.address, socket.port_value = host, port
+    return found
+
+
+def routes(idle_timeout_seconds: int) -> route_pb2.RouteConfiguration:
+    """The way to every endpoint; what is none is answered here."""
+    unasked = {
+        "envoy.filters.http.ext_authz": {
+            "@type": "type.googleapis.com/envoy.extensions.filters.http.ext_authz.v3.ExtAuthzPerRoute",
+            "disabled": True,
+        }
+    }
+    action = {
+        "cluster_header": CLUSTER_HEADER,
+        "cluster_not_found_response_code": "SERVICE_UNAVAILABLE",
+        "regex_rewrite": {"pattern": {"regex": "^/api/v2/endpoints/[a-z]+/[^/?]+/?"}, "substitution": "/"},
+        "timeout": "0s",
+        "idle_timeout": f"{idle_timeout_seconds}s",
+        # Only what no pod has seen anything of is tried again, so that nothing is ever done twice.
+        "retry_policy": {
+            "retry_on": "connect-failure,refused-stream",
+            "num_retries": 4,
+            "retry_back_off": {"base_interval": "0.01s", "max_interval": "0.2s"},
+            "retry_priority": {
+                "name": "envoy.retry_priorities.previous_priorities",
+                "typed_config": {
+                    "@type": "type.googleapis.com/envoy.extensions.retry.priority.previous_priorities.v3.PreviousPrioritiesConfig",
+                    "update_frequency": 2,
+                },
+            },
+        },
+    }
+    endpoint = {"prefix": "/api/v2/endpoints/"}
+    config = {
+        "name": ROUTE,
+        "virtual_hosts": [
+            {
+                "name": "all",
+                "domains": ["*"],
+                "request_headers_to_remove": ["authorization", CLUSTER_HEADER],
+                "routes": [
+                    {
+                        "match": {"path": "/healthz"},
+                        "direct_response": {"status": 200, "body": {"inline_string": "ok\n"}},
+                        "typed_per_filter_config": unasked,
+                    },
+                    {"match": endpoint, "route": action},
+                    {
+                        "match": {"prefix": "/"},
+                        "direct_response": {"status": 404, "body": {"inline_string": '{"detail":"there is nothing to call here"}'}},
+                        "response_headers_to_add": [
+                            {"header": {"key": "content-type", "value": "application/json"}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
+                        ],
+                        "typed_per_filter_config": unasked,
+                    },
+                ],
+            }
+        ],
+    }
+    return json_format.ParseDict(config, route_pb2.RouteConfiguration())
+
+
+class EnvoyUpstreams:
+    """The directory's word to Envoy."""
+
+    def __init__(self, store: Store, answerer: Address) -> None:
+        self._store = store
+        self._answerer = answerer
+        self._protocols: dict[str, Protocol] = {}
+        """Of the clusters that are told already: to build one costs as much as all the rest of a change."""
+
+    def put(self, cluster_name: str, protocol: Protocol, addresses: Iterable[Address]) -> None:
+        """Make or change a cluster."""
+        if self._protocols.get(cluster_name) is not protocol:
+            self._protocols[cluster_name] = protocol
+            self._store.put(CLUSTERS, cluster_name, cluster(cluster_name, protocol))
+        self._store.put(ENDPOINTS, cluster_name, assignment(cluster_name, addresses, self._answerer))
+
+    def drop(self, cluster_name: str) -> None:
+        """Take it away."""
+        self._protocols.pop(cluster_name, None)
+        self._store.drop(CLUSTERS, cluster_name)
+        self._store.drop(ENDPOINTS, cluster_name)
+
+    async def acknowledged(self, cluster_name: str) -> None:
+        """Return when every Envoy that listens knows the cluster's present addresses."""
+        await self._store.acknowledged(ENDPOINTS, cluster_name)
+
+    def configure(self, idle_timeout_seconds: int) -> None:
+        """The administrator's settings of the route."""
+        self._store.put(ROUTES, ROUTE, routes(idle_timeout_seconds))

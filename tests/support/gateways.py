@@ -1,0 +1,184 @@
+"""The gateway as users run it, but on this machine: an Envoy and a gateway process for each replica, with exactly the chart's rights."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+
+from hack.cluster import envoy
+from hack.cluster.api import Cluster
+from hack.cluster.control import free_ports
+from roadstead.gateway.envoy.bootstrap import EnvoySettings, bootstrap
+from tests.clusters import NAMESPACE, ROOT, wait_for
+
+GATEWAY_ACCOUNT = "roadstead-gateway"
+PORTS = ("port", "admin", "control", "peer", "authoriser", "peer_authoriser", "answerer", "scaler", "health", "metrics")
+
+
+@dataclass
+class Replica:
+    """One pod's worth: its ports, and its two processes."""
+
+    name: str
+    ports: dict[str, int]
+    folder: Path
+    command: list[str]
+    environment: dict[str, str]
+    envoy: subprocess.Popen[bytes] | None = None
+    process: subprocess.Popen[bytes] | None = None
+    logs: list[Path] = field(default_factory=list)
+
+    @property
+    def url(self) -> str:
+        """Where clients call."""
+        return f"http://127.0.0.1:{self.ports['port']}"
+
+    @property
+    def scaler(self) -> str:
+        """Where KEDA asks."""
+        return f"127.0.0.1:{self.ports['scaler']}"
+
+    @property
+    def metrics(self) -> str:
+        return f"http://127.0.0.1:{self.ports['metrics']}/metrics"
+
+    def start_process(self) -> None:
+        """Start the process beside Envoy."""
+        self.process = self._spawn("gateway", self.command, self.environment)
+
+    def start_envoy(self) -> None:
+        """Start Envoy."""
+        command = [str(envoy.binary()), "-c", str(self.folder / "envoy.json"), "--concurrency", "2", "--log-level", "warning"]
+        self.envoy = self._spawn("envoy", [*command, "--disable-hot-restart", "--drain-strategy", "immediate"], {})
+
+    def wait_ready(self) -> None:
+        """Return when it may be sent requests."""
+        assert self.process is not None
+        process = self.process
+        wait_for(lambda: process.poll() is not None or self.ready(), f"{self.name} to be ready", 60)
+        assert process.poll() is None, f"{self.name} ended with {process.returncode}:\n{self.log()}"
+
+    def ready(self) -> bool:
+        try:
+            return httpx.get(f"http://127.0.0.1:{self.ports['health']}/readyz", timeout=2).status_code == 200
+        except httpx.HTTPError:
+            return False
+
+    def log(self, name: str = "gateway") -> str:
+        """The end of what it has logged."""
+        return (self.folder / f"{name}.log").read_text(errors="replace")[-6000:]
+
+    def stop(self, seconds: float = 30) -> None:
+        """As the kubelet ends a pod: first the process, which drains Envoy, then the sidecar."""
+        for running in (self.process, self.envoy):
+            if running is not None and running.poll() is None:
+                running.terminate()
+                try:
+                    running.wait(seconds)
+                except subprocess.TimeoutExpired:
+                    running.kill()
+                    running.wait()
+                    raise AssertionError(f"{self.name} did not stop within {seconds} s of SIGTERM:\n{self.log()}") from None
+        self.process = self.envoy = None
+
+    def kill_process(self) -> None:
+        """SIGKILL to the process beside Envoy."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+
+    def kill_envoy(self) -> None:
+        """SIGKILL to Envoy."""
+        assert self.envoy is not None
+        self.envoy.send_signal(signal.SIGKILL)
+        self.envoy.wait()
+
+    def _spawn(self, name: str, command: list[str], environment: dict[str, str]) -> subprocess.Popen[bytes]:
+        with (self.folder / f"{name}.log").open("ab") as log:
+            return subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env={**os.environ, **environment})
+
+
+def own_address() -> str:
+    """An address of this machine that isn't loopback, which an EndpointSlice may not name. Asking for it sends nothing."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.connect(("192.0.2.1", 9))
+        return str(probe.getsockname()[0])
+
+
+def gateway_access(cluster: Cluster) -> Path:
+    """The way into a cluster with exactly the rights that the chart gives the gateway; ``install_rbac`` has brought them."""
+    user = f"system:serviceaccount:{NAMESPACE}:{GATEWAY_ACCOUNT}"
+    return cluster.client_kubeconfig(user, ("system:serviceaccounts", "system:authenticated"))
+
+
+def replica(
+    cluster: Cluster,
+    kubeconfig: Path,
+    name: str = "gateway-0",
+    *,
+    ports: dict[str, int] | None = None,
+    peers: tuple[Replica, ...] = (),
+    peer_ports: tuple[dict[str, int], ...] = (),
+    certificates: Path | None = None,
+    **environment: str,
+) -> Replica:
+    """A replica that is not started yet. Those it knows as peers are given by their ports."""
+    chosen = ports or dict(zip(PORTS, free_ports(len(PORTS)), strict=True))
+    folder = cluster.state / name
+    folder.mkdir(exist_ok=True)
+    others = (*peer_ports, *(peer.ports for peer in peers))
+    settings = EnvoySettings(
+        node=name,
+        host="127.0.0.1",
+        port=chosen["port"],
+        admin_port=chosen["admin"],
+        control_port=chosen["control"],
+        authoriser_port=chosen["authoriser"],
+        answerer_port=chosen["answerer"],
+        peers=tuple(("127.0.0.1", other["peer"], other["peer_authoriser"]) for other in others),
+        certificates=certificates,
+    )
+    (folder / "envoy.json").write_text(json.dumps(bootstrap(settings)))
+    flags = {
+        "kubeconfig": kubeconfig,
+        "namespace": NAMESPACE,
+        "identity": name,
+        "health-port": chosen["health"],
+        "metrics-port": chosen["metrics"],
+        "control-port": chosen["control"],
+        "peer-port": chosen["peer"],
+        "authoriser-port": chosen["authoriser"],
+        "peer-authoriser-port": chosen["peer_authoriser"],
+        "answerer-port": chosen["answerer"],
+        "scaler-port": chosen["scaler"],
+        "admin-port": chosen["admin"],
+        "peer-service": "",
+    }
+    command = [sys.executable, "-m", "roadstead", "gateway", *(f"--{flag}={value}" for flag, value in flags.items())]
+    command += [f"--peer=127.0.0.1:{other['peer']}" for other in others]
+    if certificates is not None:
+        command += [f"--certificates={certificates}"]
+    defaults = {"ROADSTEAD_DRAIN_SECONDS": "0", "PYTHONPATH": str(ROOT / "operator")}
+    return Replica(name, chosen, folder, command, {**defaults, **environment})
+
+
+@contextmanager
+def running_gateway(cluster: Cluster, kubeconfig: Path, **options: str) -> Iterator[Replica]:
+    """One replica, without TLS. Stopped at the end, and must end well."""
+    one = replica(cluster, kubeconfig, **options)  # type: ignore[arg-type]
+    with ExitStack() as stack:
+        stack.callback(one.stop)
+        one.start_process()
+        one.start_envoy()
+        one.wait_ready()
+        yield one
