@@ -81,6 +81,17 @@ class TestVerdicts:
         with pytest.raises(Unreachable):
             await strict.get("a", away)
 
+    @pytest.mark.parametrize("verdict", [True, False])
+    async def test_what_is_kept_is_said_at_once_while_it_is_young(self, verdict: bool) -> None:
+        async def says() -> bool:
+            return verdict
+
+        for seconds, fresh in ((60, verdict), (0, None)):
+            verdicts = self.verdicts(kept=seconds, refused=seconds)
+            assert verdicts.fresh("a") is None
+            await verdicts.get("a", says)
+            assert verdicts.fresh("a") is fresh
+
     async def test_while_nobody_answers_who_has_an_answer_does_not_wait(self) -> None:
         asked: list[str] = []
 
