@@ -5,9 +5,7 @@ RBAC decides, by the chart's own ClusterRoles. What a user may not see isn't the
 
 from __future__ import annotations
 
-import base64
 import json
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,14 +13,10 @@ from typing import Any
 
 import httpx
 import pytest
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric.ec import ECDSA, EllipticCurvePrivateKey
-from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from hack.cluster.control import ControlCluster
 from tests.clusters import wait_for
-from tests.support.rest import Served, account, client_of, groups, running_api, stored, token, wanted
+from tests.support.rest import Served, account, client_of, expired, groups, running_api, stored, token, wanted
 
 Body = dict[str, Any]
 WORKLOADS, ARTIFACTS, DEPLOYMENTS = "/console/workloads/", "/registry/artifacts/", "/console/deployments/"
@@ -187,22 +181,6 @@ def test_who_guesses_tokens_is_slowed_down_and_nobody_else(cluster: ControlClust
         assert client.get(WORKLOADS).status_code == 200, "whose token is known isn't held up"
         assert client.post(WORKLOADS, json={}).status_code == 422
         wait_for(lambda: "roadstead.audit: Write" in served.log.read_text(), "the audit line, which no level leaves out")
-
-
-def expired(cluster: ControlCluster) -> str:
-    """A token of the cluster's own making, but for the time in it."""
-    key = load_pem_private_key(next(cluster.state.rglob("service-account.key")).read_bytes(), None)
-    assert isinstance(key, EllipticCurvePrivateKey)
-    good = cluster.kubectl("create", "token", "default", "-n", "default").strip()
-    head, payload, _ = (base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)) for part in good.split("."))
-    claims = {**json.loads(payload), "exp": int(time.time()) - 60}
-    signed = ".".join(_b64(part) for part in (head, json.dumps(claims).encode()))
-    r, s = decode_dss_signature(key.sign(signed.encode(), ECDSA(hashes.SHA256())))
-    return f"{signed}.{_b64(r.to_bytes(32, 'big') + s.to_bytes(32, 'big'))}"
-
-
-def _b64(data: bytes) -> str:
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
 
 
 def test_a_deleted_accounts_token_is_none(cluster: ControlCluster, api_kubeconfig: Path, namespace: str) -> None:

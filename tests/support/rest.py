@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,9 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric.ec import ECDSA, EllipticCurvePrivateKey
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from hack.cluster.api import Cluster
-from hack.cluster.control import free_ports
+from hack.cluster.control import ControlCluster, free_ports
 from tests.clusters import NAMESPACE, ROOT, wait_for
 
 Body = dict[str, Any]
@@ -99,6 +105,22 @@ def account(cluster: Cluster, namespace: str, name: str, role: str | None = None
 def token(cluster: Cluster, namespace: str, name: str, *flags: str) -> str:
     """A token of a service account, as TokenRequest gives it."""
     return cluster.kubectl("create", "token", name, "-n", namespace, *flags).strip()
+
+
+def expired(cluster: ControlCluster) -> str:
+    """A token of the cluster's own making, but for the time in it."""
+    key = load_pem_private_key(next(cluster.state.rglob("service-account.key")).read_bytes(), None)
+    assert isinstance(key, EllipticCurvePrivateKey)
+    good = cluster.kubectl("create", "token", "default", "-n", "default").strip()
+    head, payload, _ = (base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)) for part in good.split("."))
+    claims = {**json.loads(payload), "exp": int(time.time()) - 60}
+    signed = ".".join(_b64(part) for part in (head, json.dumps(claims).encode()))
+    r, s = decode_dss_signature(key.sign(signed.encode(), ECDSA(hashes.SHA256())))
+    return f"{signed}.{_b64(r.to_bytes(32, 'big') + s.to_bytes(32, 'big'))}"
+
+
+def _b64(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
 
 
 def container(**fields: Any) -> Body:
