@@ -293,9 +293,12 @@ class TestRouted:
         assert "ZeroDivisionError" in caplog.text
 
 
-async def test_what_is_known_costs_no_task(warm: Gateway) -> None:
+@pytest.mark.parametrize("role", ["editor", "stranger"])
+async def test_what_is_known_costs_no_task(warm: Gateway, role: str) -> None:
+    """Be the right one on the namespace or on the name."""
+    warm.reviewer.rights.add(("stranger", "create", "workloads/invoke", NS, "w"))
     connection = await warm.wire()
-    path, headers = path_of(WORKLOAD), {"authorization": "Bearer editor"}
+    path, headers = path_of(WORKLOAD), {"authorization": f"Bearer {role}"}
     connection.ask(path, **headers)
     await connection.hear()
     made: list[object] = []
