@@ -93,9 +93,12 @@ class Connection(asyncio.Protocol):
             elif self._late is None:  # to close before all has been read could take the answer along
                 self._late = asyncio.get_running_loop().call_later(HEAD_SECONDS, self._transport.close)
 
-    def abort(self) -> None:
-        """Close at once."""
-        self._transport.abort()
+    def cut(self) -> None:
+        """Close at once if an answer is due; else as soon as all is sent."""
+        if self._asked is not None:
+            self._transport.abort()
+        else:
+            self.end()
 
     # What asyncio calls
 
@@ -229,4 +232,4 @@ async def listening(make: Callable[[], Connection], host: str | None, port: int,
     finally:
         server.close()
         for connection in list(connections):
-            connection.abort()
+            connection.cut()

@@ -369,3 +369,14 @@ class TestWire:
         connection.ask(path_of(WORKLOAD), authorization="Bearer stranger", connection="close")
         assert (await connection.hear()).status == 404
         assert await connection.over()
+
+    async def test_the_end_of_the_listener_is_the_end_of_its_connections(self, gateway: Gateway) -> None:
+        async with AsyncExitStack() as clients:
+            async with listening(gateway.authoriser, "127.0.0.1", 0) as port:
+                idle, told, waiting = [await clients.enter_async_context(wire(port)) for _ in range(3)]
+                waiting.ask(path_of(WORKLOAD), authorization="Bearer editor")
+                told.ask("/")
+                await until(lambda: gateway.world.waking.total == 1)
+            assert (await told.hear()).status == 404
+            assert all([await connection.over() for connection in (idle, told, waiting)])
+        await until(lambda: gateway.world.waking.total == 0)
