@@ -77,7 +77,7 @@ def _user(cluster: ControlCluster, namespace: str, name: str, *verbs: str) -> Pa
 
 def test_the_policies_fit_our_types(cluster: ControlCluster) -> None:
     """The API server checks the expressions against the CRDs' schemas and says in the status what doesn't fit."""
-    for name in ("images.roadstead.dev", "deletion.roadstead.dev"):
+    for name in ("images.roadstead.dev", "deletion.roadstead.dev", "fast-path.roadstead.dev"):
 
         def checked(policy: str = name) -> Body | None:
             body = json.loads(cluster.kubectl("get", "validatingadmissionpolicies", policy, "-o", "json"))
@@ -209,3 +209,70 @@ class TestDeletion:
     def _set(cluster: ControlCluster, user: Path | None, namespace: str, kind: str, name: str, wanted: str) -> str | None:
         who = ("--kubeconfig", str(user)) if user is not None else ()
         return refusal(cluster, *who, "patch", kind, name, "-n", namespace, "--type=merge", "-p", f'{{"spec":{{"deleted":{wanted}}}}}')
+
+
+def replicas(cluster: ControlCluster, namespace: str) -> int:
+    return int(cluster.kubectl("get", "deployments.apps", "chat", "-n", namespace, "-o", "jsonpath={.spec.replicas}"))
+
+
+class TestFastPath:
+    """The gateway's account, given more rights than the chart ever does: the policy is what holds it."""
+
+    @pytest.fixture
+    def gateway(self, cluster: ControlCluster, namespace: str) -> Path:
+        user = f"system:serviceaccount:{NAMESPACE}:roadstead-gateway"
+        cluster.kubectl("create", "role", "gateway", "-n", namespace, "--verb=get,patch,update", "--resource=deployments.apps/scale")
+        cluster.kubectl("create", "rolebinding", "gateway", "-n", namespace, "--role=gateway", f"--user={user}")
+        return cluster.client_kubeconfig(user)
+
+    @staticmethod
+    def deployment(cluster: ControlCluster, namespace: str, replicas: int, **selector: str) -> None:
+        labels = selector or {"roadstead.dev/workload": "chat"}
+        body = {
+            "apiVersion": "apps/v1",
+            "kind": "Deployment",
+            "metadata": {"name": "chat", "namespace": namespace},
+            "spec": {
+                "replicas": replicas,
+                "selector": {"matchLabels": labels},
+                "template": {"metadata": {"labels": labels}, "spec": {"containers": [{"name": "main", "image": "a.test/llm:1"}]}},
+            },
+        }
+        apply(cluster, body)
+
+    @staticmethod
+    def scale(cluster: ControlCluster, access: Path, namespace: str, before: int, after: int) -> str | None:
+        """As the gateway does it: it tests the count that it expects. Kubernetes leaves a count of 0 out, which a test calls null."""
+        path = "/spec/replicas"
+        operations = [{"op": "test", "path": path, "value": before or None}, {"op": "add", "path": path, "value": after}]
+        patch = ("patch", "deployment", "chat", "-n", namespace, "--subresource=scale", "--type=json", "-p", json.dumps(operations))
+        return refusal(cluster, "--kubeconfig", str(access), *patch)
+
+    def test_it_may_wake(self, cluster: ControlCluster, namespace: str, gateway: Path) -> None:
+        self.deployment(cluster, namespace, 0)
+        assert self.scale(cluster, gateway, namespace, 0, 1) is None
+        assert replicas(cluster, namespace) == 1
+
+    @pytest.mark.parametrize(("before", "after"), [(0, 2), (1, 2), (1, 0), (3, 1)])
+    def test_it_may_do_nothing_else(self, cluster: ControlCluster, namespace: str, gateway: Path, before: int, after: int) -> None:
+        self.deployment(cluster, namespace, before)
+        said = self.scale(cluster, gateway, namespace, before, after)
+        assert said is not None
+        assert said.endswith("the gateway may scale from 0 to 1 only")
+        assert replicas(cluster, namespace) == before
+
+    @pytest.mark.parametrize("label", [{"app": "chat"}, {"roadstead.dev/workload": "other"}], ids=str)
+    def test_only_what_belongs_to_a_workload(self, cluster: ControlCluster, namespace: str, gateway: Path, label: dict[str, str]) -> None:
+        self.deployment(cluster, namespace, 0, **label)
+        said = self.scale(cluster, gateway, namespace, 0, 1)
+        assert said is not None
+        assert said.endswith("the gateway may scale only what belongs to a Workload of Roadstead")
+
+    def test_others_scale_as_ever(self, cluster: ControlCluster, namespace: str) -> None:
+        self.deployment(cluster, namespace, 0)
+        assert refusal(cluster, "scale", "deployment.apps/chat", "-n", namespace, "--replicas=5") is None
+
+    def test_the_chart_gives_the_right_only_where_it_is_wanted(self, cluster: ControlCluster, namespace: str) -> None:
+        user = f"--as=system:serviceaccount:{NAMESPACE}:roadstead-gateway"
+        asked = ("auth", "can-i", "patch", "deployments.apps/chat", "--subresource=scale", "-n", namespace, user)
+        assert cluster.kubectl(*asked, check=False).strip() == "no"
