@@ -12,6 +12,7 @@ import yaml
 
 from hack.cluster.api import ClusterError
 from hack.cluster.control import ControlCluster
+from roadstead.gateway.fastpath import ZERO_TO_ONE
 from tests.build import raw_artifact, raw_container, raw_workload
 from tests.clusters import NAMESPACE, apply, get, wait_for
 from tests.world import here, patch
@@ -242,9 +243,9 @@ class TestFastPath:
 
     @staticmethod
     def scale(cluster: ControlCluster, access: Path, namespace: str, before: int, after: int) -> str | None:
-        """As the gateway does it: it tests the count that it expects. Kubernetes leaves a count of 0 out, which a test calls null."""
-        path = "/spec/replicas"
-        operations = [{"op": "test", "path": path, "value": before or None}, {"op": "add", "path": path, "value": after}]
+        """As the gateway does it, which tests the count before; here also from and to other counts."""
+        test, add = ZERO_TO_ONE
+        operations = [{**test, "value": before} if before else test, {**add, "value": after}]
         patch = ("patch", "deployment", "chat", "-n", namespace, "--subresource=scale", "--type=json", "-p", json.dumps(operations))
         return refusal(cluster, "--kubeconfig", str(access), *patch)
 
@@ -267,6 +268,12 @@ class TestFastPath:
         said = self.scale(cluster, gateway, namespace, 0, 1)
         assert said is not None
         assert said.endswith("the gateway may scale only what belongs to a Workload of Roadstead")
+
+    def test_who_is_too_late_changes_nothing(self, cluster: ControlCluster, namespace: str) -> None:
+        """The patch by itself, without the policy: as administrator."""
+        self.deployment(cluster, namespace, 3)
+        assert self.scale(cluster, cluster.kubeconfig, namespace, 0, 1) is not None
+        assert replicas(cluster, namespace) == 3
 
     def test_others_scale_as_ever(self, cluster: ControlCluster, namespace: str) -> None:
         self.deployment(cluster, namespace, 0)

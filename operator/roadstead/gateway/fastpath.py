@@ -8,14 +8,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from typing import Final
 
 from roadstead.gateway.directory import Directory
 from roadstead.gateway.views import WorkloadView
 from roadstead.kube.client import ApiClient
 from roadstead.kube.errors import ApiError, Conflict
-from roadstead.kube.resource import DEPLOYMENTS
+from roadstead.kube.resource import DEPLOYMENTS, Body
 
 log = logging.getLogger(__name__)
+ZERO_TO_ONE: Final[tuple[Body, ...]] = (
+    {"op": "test", "path": "/spec/replicas", "value": None},
+    {"op": "add", "path": "/spec/replicas", "value": 1},
+)
+"""A Scale leaves a count of 0 out, and to a test in a JSON patch what isn't there is null."""
 
 
 class FastPath:
@@ -34,9 +40,8 @@ class FastPath:
             task.add_done_callback(self._tasks.discard)
 
     async def _scale(self, view: WorkloadView) -> None:
-        operations = [{"op": "test", "path": "/spec/replicas", "value": 0}, {"op": "replace", "path": "/spec/replicas", "value": 1}]
         try:
-            await self._client.json_patch(DEPLOYMENTS, view.namespace, view.name, operations, subresource="scale")
+            await self._client.json_patch(DEPLOYMENTS, view.namespace, view.name, list(ZERO_TO_ONE), subresource="scale")
         except Conflict:
             return  # somebody was faster
         except ApiError as error:
