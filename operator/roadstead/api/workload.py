@@ -137,10 +137,10 @@ class Proven(Lenient):
 
 
 class LastWake(Lenient):
-    """How the last wake from zero ended."""
+    """A wake from zero that is under way, or has failed."""
 
-    at: Time | None = Field(None, description="When it ended.")
-    succeeded: bool | None = Field(None, description="Whether a pod became ready.")
+    at: Time | None = Field(None, description="When it began; once it has failed, when it did.")
+    succeeded: bool | None = Field(None, description="False once it has failed; absent while it is under way.")
     message: Annotated[str, Field(max_length=1024)] | None = Field(None, description="The cause, if it failed.")
 
 
@@ -185,7 +185,9 @@ class WorkloadStatus(Status):
     pull_failing_since: Time | None = Field(
         None, description="Since when an image can't be pulled; only then, so that a restart of the operator doesn't begin the wait anew."
     )
-    last_wake: LastWake | None = Field(None, description="How the last wake from zero ended.")
+    last_wake: LastWake | None = Field(
+        None, description="The wake from zero that is under way, or the last one if it failed; absent after one that succeeded."
+    )
     replicas_detail: Annotated[tuple[ReplicaDetail, ...], Field(max_length=16)] | None = Field(None, description="The first pods, by name.")
     log_tail: Annotated[tuple[Annotated[str, Field(max_length=4096)], ...], Field(max_length=32)] | None = Field(
         None, description="Last lines of the container that failed; while errored, and after it was stopped then."

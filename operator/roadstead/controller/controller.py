@@ -34,6 +34,8 @@ from roadstead.resources import ARTIFACTS, ENDPOINTS, PLATFORMS, WORKLOADS
 
 log = logging.getLogger(__name__)
 SETTLE_SECONDS = 0.2
+GATEWAY_PATIENCE_SECONDS = 3.0
+"""How long the gateway may be without a ready pod before all Workloads at zero are looked at."""
 
 OURS: Mapping[Kind, Resource] = {
     Kind.ARTIFACT: ARTIFACTS,
@@ -196,8 +198,18 @@ class Controller:
         for key in self._workloads.take_those_without_keda() if present else list(self.objects.keys(Kind.WORKLOAD)):
             self.queue.add(key, low=True)
 
-    def _gateway_changed(self) -> None:
-        """Those at zero depend on it; nobody else does."""
+    def _gateway_changed(self, serving: bool) -> None:
+        """Those at zero depend on it; nobody else does. A gateway that is back in a moment is worth no write for each of them."""
+        if serving:
+            self._look_at_sleeping()
+        else:
+            asyncio.get_running_loop().call_later(GATEWAY_PATIENCE_SECONDS, self._gateway_missed)
+
+    def _gateway_missed(self) -> None:
+        if not self.mirrors.gateway_serving:
+            self._look_at_sleeping()
+
+    def _look_at_sleeping(self) -> None:
         for key in self._workloads.take_sleeping():
             self.queue.add(key, low=True)
 

@@ -39,7 +39,8 @@ class EndpointReconciler:
         wanted = deployment.spec.workload_ref.name
         target = self._backend(key.namespace, wanted)
         active = self._backend(key.namespace, previous.get("activeWorkload") or wanted)
-        status = observe_endpoint(deployment, target, active, previous, datetime.now(UTC), gateway_url=self._platform.gateway_url)
+        url = self._platform.endpoint("deployments", (key.namespace, key.name), previous)
+        status = observe_endpoint(deployment, target, active, previous, datetime.now(UTC), url=url)
         if status != previous:
             try:
                 await self._client.set_status(ENDPOINTS, key.namespace, key.name, stored.uid, status)

@@ -41,8 +41,8 @@ class Mirrors:
     """One reflector a kind. ``notify`` is called with the Workload that a changed child or pod belongs to.
 
     ``changed`` is called before, with the child's views from before and after (None: it has gone).
-    ``keda_changed`` is called with whether ScaledObjects are known to the cluster, ``gateway_changed`` when the gateway begins or ceases to
-    serve; ``gateway`` are namespace and name of its Service.
+    ``keda_changed`` is called with whether ScaledObjects are known to the cluster, ``gateway_changed`` with whether the gateway serves,
+    each when that changes; ``gateway`` are namespace and name of the gateway's Service.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class Mirrors:
         notify: Callable[[Key], None],
         changed: Callable[[Key, ChildKind, ChildView | None, ChildView | None], None],
         keda_changed: Callable[[bool], None],
-        gateway_changed: Callable[[], None] = lambda: None,
+        gateway_changed: Callable[[bool], None] = lambda _: None,
         gateway: Name = ("roadstead-system", "roadstead-gateway"),
     ) -> None:
         self._notify = notify
@@ -155,7 +155,7 @@ class Mirrors:
     def _gateway_moved(self, *_: object) -> None:
         if self.gateway_serving != self._gateway_served:
             self._gateway_served = self.gateway_serving
-            self._gateway_changed()
+            self._gateway_changed(self._gateway_served)
 
     def _node_changed(self, *_: object) -> None:
         self.node_changes += 1

@@ -184,7 +184,8 @@ class Objects:
 
     def _dependents(self, key: Key) -> Iterable[Key]:
         if key.kind is Kind.PLATFORM:
-            return itertools.chain(self.keys(Kind.WORKLOAD), self.keys(Kind.ARTIFACT))  # the latter by their retention
+            kinds = (Kind.WORKLOAD, Kind.DEPLOYMENT, Kind.ARTIFACT)  # Deployments by their URL, Artifacts by their retention
+            return itertools.chain.from_iterable(self.keys(kind) for kind in kinds)
         return self._referring.of(key)
 
 

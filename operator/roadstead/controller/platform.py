@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
+from roadstead.api.identity import object_id
 from roadstead.api.platform import PlatformSpec
 from roadstead.controller.kinds import Key, Kind
 from roadstead.controller.objects import Objects
@@ -17,6 +18,7 @@ from roadstead.errors import Reason, Refusal
 from roadstead.kube.client import ApiClient
 from roadstead.kube.errors import NotFound
 from roadstead.observed.conditions import Condition, Verdict, not_ready, render
+from roadstead.observed.urls import public_url
 from roadstead.resources import PLATFORM_NAME, PLATFORMS
 
 log = logging.getLogger(__name__)
@@ -62,10 +64,14 @@ class PlatformKeeper:
         except Refusal:
             return None
 
-    @property
-    def gateway_url(self) -> str | None:
-        """The gateway's public address, if settings in force name one."""
-        return self._good.gateway.url if self._good is not None else None
+    def endpoint(self, plural: str, name: tuple[str, str], previous: Mapping[str, Any]) -> str | None:
+        """Where the gateway answers for an object, None where no public address is named; without settings in force, as said before."""
+        try:
+            gateway = self.settings().gateway.url
+        except Refusal:
+            before: str | None = previous.get("endpoint")
+            return before
+        return public_url(gateway, plural, object_id(plural, *name)) if gateway else None
 
     def look(self) -> None:
         """Take in the present object. A deleted Platform leaves the last good settings in force; what was wrong with it is over."""

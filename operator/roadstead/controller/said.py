@@ -16,6 +16,7 @@ PASSING = (State.SUBMITTED, State.INITIALIZING)
 """States on the way up: not worth an Event as long as nothing is in the way."""
 ORDINARY = frozenset({"Submitted", "Initializing", "NotReady", "ScaledToZero"})
 """Reasons of Ready=False that every start goes through."""
+ASLEEP = "ScaledToZero"
 QUARRELS = frozenset({FIELD_CONFLICT, CHILD_DELETED})
 """Reasons of UpToDate=False that tell of another writer."""
 
@@ -42,6 +43,8 @@ class Announcer:
         recovered = state is State.RUNNING and former is not None and trouble is None
         if not arrived and not recovered and trouble in (None, former):
             return
+        if trouble is None and former is None and ASLEEP == _reason(previous) == _reason(outcome.status):
+            return  # at zero before and after: the gateway or KEDA came back, which is one story and not each Workload's
         reason = trouble or (str(state).capitalize() if arrived else "Recovered")
         kind: EventType = "Normal" if trouble is None else "Warning"
         await self._recorder.emit(regarding, type=kind, reason=reason, note=outcome.message, action="Reconcile")
@@ -58,6 +61,11 @@ def _conditions(status: Mapping[str, Any]) -> dict[str, Any]:
     return {entry["type"]: entry for entry in status.get("conditions") or ()}
 
 
+def _reason(status: Mapping[str, Any]) -> str | None:
+    reason: str | None = _conditions(status).get("Ready", {}).get("reason")
+    return reason
+
+
 def _trouble(status: Mapping[str, Any]) -> str | None:
     """What is in the way, in a word: for good (Stalled), or for the time being, so that no pod is ready yet."""
     conditions = _conditions(status)
@@ -65,5 +73,5 @@ def _trouble(status: Mapping[str, Any]) -> str | None:
         return str(conditions["Stalled"]["reason"])
     if status.get("state") not in PASSING:
         return None
-    reason = conditions.get("Ready", {}).get("reason")
+    reason = _reason(status)
     return None if reason in ORDINARY else reason

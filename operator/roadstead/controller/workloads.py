@@ -11,7 +11,6 @@ from typing import Any
 
 from roadstead.api.artifact import Artifact, ArtifactSpec
 from roadstead.api.base import Metadata
-from roadstead.api.identity import object_id
 from roadstead.api.platform import PlatformSpec, PodSettings
 from roadstead.api.workload import Workload
 from roadstead.controller.children import ChildWriter
@@ -39,7 +38,6 @@ from roadstead.observed import Observed, Outcome, observe
 from roadstead.observed.conditions import timestamp
 from roadstead.observed.hearing import Doubt
 from roadstead.observed.scaler import HpaView, ScaledObjectView, ScalerView, hpa_scaler, rested_template, scaled_object_scaler
-from roadstead.observed.urls import public_url
 from roadstead.observed.views import ChildView
 from roadstead.resources import WORKLOADS
 
@@ -161,6 +159,7 @@ class WorkloadReconciler:
             said = self._mirrors.overheard.answer(doubt)
             if await listen(self._client, key.namespace, doubt, memory.hearing, said):
                 outcome = self._observe(workload, artifact, desired, refusal, written, memory, previous, kept)
+        (self._sleeping.add if outcome.at_zero else self._sleeping.discard)(key)
         if written.unsettled:
             outcome.status["observedGeneration"] = previous.get("observedGeneration", 0)
         if (late := await self._say(key, workload, outcome, memory, previous)) > 0:
@@ -251,7 +250,6 @@ class WorkloadReconciler:
         deployment = desired.children.get(ChildKind.DEPLOYMENT)
         live = self._mirrors.deployment(name)
         strange = live is not None and live.owner_uid != workload.metadata.uid
-        (self._sleeping.add if live is not None and live.spec_replicas == 0 else self._sleeping.discard)(_key(workload))
         pods = self._mirrors.pods(name)
         kills = self._mirrors.overheard.kills(pods)
         return observe(
@@ -260,7 +258,7 @@ class WorkloadReconciler:
                 artifact=artifact,
                 artifact_digest=content_digest(artifact.spec) if artifact else None,
                 refusal=refusal,
-                endpoint=public_url(self._platform.gateway_url, "workloads", object_id("workloads", *name)),
+                endpoint=self._platform.endpoint("workloads", name, previous),
                 gateway_serving=self._mirrors.gateway_serving,
                 internal_url=self._internal_url(name, workload, desired, refusal, previous),
                 template=deployment.template if deployment else None,
@@ -327,10 +325,6 @@ class WorkloadReconciler:
         memory.said, memory.said_at = outcome.status, time.monotonic()
         await self._announcer.workload(workload, previous, outcome)
         return 0.0
-
-
-def _key(workload: Workload) -> Key:
-    return Key(Kind.WORKLOAD, workload.metadata.namespace or "", workload.metadata.name)
 
 
 def _built(inputs: Inputs, previous: Mapping[str, Any]) -> tuple[Desired, bool]:

@@ -11,7 +11,6 @@ from roadstead.api.conditions import State
 from roadstead.api.deployment import Deployment
 from roadstead.api.identity import object_id
 from roadstead.observed.conditions import Condition, Verdict, render
-from roadstead.observed.urls import public_url
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,18 +31,20 @@ def observe_endpoint(
     previous: Mapping[str, Any],
     now: datetime,
     *,
-    gateway_url: str | None = None,
+    url: str | None = None,
 ) -> dict[str, Any]:
-    """The verdict. ``target`` is the Workload referred to, ``active`` the one that served so far; None where there is none (any more)."""
+    """The verdict. ``target`` is the Workload referred to, ``active`` the one that served so far; None where there is none (any more).
+
+    ``url`` is the public one.
+    """
     serving, progress = _choose(deployment.spec.workload_ref.name, target, active)
     metadata = deployment.metadata
     generation = metadata.generation or 0
     state = serving.state if serving is not None else State.ERRORED
-    id = object_id("deployments", metadata.namespace or "", metadata.name)
     status: dict[str, Any] = {
         "observedGeneration": generation,
-        "id": id,
-        "endpoint": public_url(gateway_url, "deployments", id),
+        "id": object_id("deployments", metadata.namespace or "", metadata.name),
+        "endpoint": url,
         "activeWorkload": serving.name if serving is not None else None,
         "state": str(state),
         "conditions": render(_conditions(serving, progress), previous.get("conditions") or (), generation, now),

@@ -23,7 +23,7 @@ from roadstead.observed.rollout import StuckSurge, stuck_surge
 from roadstead.observed.scaler import ScalerView, autoscaler_condition
 from roadstead.observed.summary import summary
 from roadstead.observed.views import DeploymentView, PodView
-from roadstead.observed.wake import ASLEEP, GOING, doubt, failure, last_wake
+from roadstead.observed.wake import ASLEEP, GOING, doubt, failure, is_proven, last_wake
 from roadstead.observed.wording import kept, short, steady
 
 REPLICA_DETAILS = 10
@@ -72,13 +72,17 @@ class Observed:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The status to be written, and the state in it (for events and metrics). ``doubt`` is what only Events could tell."""
+    """The status to be written, and the state in it (for events and metrics).
+
+    ``doubt`` is what only Events could tell. With ``at_zero`` the verdict depends on whether the gateway serves.
+    """
 
     status: dict[str, Any]
     state: State
     message: str
     look_again_seconds: float | None = None
     doubt: Doubt | None = None
+    at_zero: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +114,7 @@ def observe(observed: Observed, previous: Mapping[str, Any], now: datetime) -> O
     failing = _pull_failing_since(observed.pods, previous, now)
     facts = _facts(observed, previous, failing, now)
     since = (previous.get("runningSince") or timestamp(now)) if facts.state is State.RUNNING else None
-    settles = None if since is None else METRICS_SECONDS - (now - datetime.fromisoformat(since)).total_seconds()
+    settles = METRICS_SECONDS - (now - _ready_since(previous, now)).total_seconds() if facts.ready else None
     settled = settles is not None and settles <= 0
     scaler = autoscaler_condition(observed.scaler, settled=settled, asleep=facts.at_zero)
     message = _message(observed, facts, scaler)
@@ -152,7 +156,13 @@ def observe(observed: Observed, previous: Mapping[str, Any], now: datetime) -> O
     doubt = kill_doubt(observed.pods, observed.kills, now)
     if doubt is None and not facts.rolled_out:
         doubt = find_doubt(observed.pods, observed.heard, now)
-    return Outcome(written, facts.state, message, again, doubt)
+    return Outcome(written, facts.state, message, again, doubt, facts.at_zero)
+
+
+def _ready_since(previous: Mapping[str, Any], now: datetime) -> datetime:
+    """Since when pods have been ready, as the condition Available remembers it: at zero a Workload is running without any."""
+    found = next((entry for entry in previous.get("conditions") or () if entry["type"] == "Available"), None)
+    return datetime.fromisoformat(found["lastTransitionTime"]) if found is not None and found["status"] == "True" else now
 
 
 def _pull_failing_since(pods: tuple[PodView, ...], previous: Mapping[str, Any], now: datetime) -> datetime | None:
@@ -196,17 +206,24 @@ def _facts(observed: Observed, previous: Mapping[str, Any], failing: datetime | 
         cause = kept(cause, previous, observed.workload.metadata.generation or 0)
     stuck = None if rolled_out else stuck_surge(deployment, observed.pods, now)
     in_place = _in_place(observed, stuck, previous.get("inPlaceRevision"))
-    scaled = observed.wanted is None and deployment is not None
-    at_zero = scaled and deployment is not None and deployment.spec_replicas == 0 and not alive
-    replicas = deployment.spec_replicas if deployment is not None else 0
-    wake = last_wake(previous, scaled=scaled, replicas=replicas, ready=ready > 0, asleep=at_zero, now=now)
-    if at_zero and (failed := failure(wake)) is not None:
-        cause = Cause("WakeFailed", failed, True)
+    count = deployment.spec_replicas if deployment is not None and observed.wanted is None else None
+    at_zero = count == 0 and not alive
+    wake = last_wake(
+        previous,
+        scaler=observed.scaler,
+        template=observed.user_template,
+        replicas=count,
+        ready=ready > 0,
+        asleep=at_zero,
+        now=now,
+    )
+    if at_zero:  # no pod is wanted, so nothing is wrong with any, whatever conditions of the Deployment are left of them
+        failed = failure(wake)
+        cause = Cause("WakeFailed", failed, True) if failed is not None else None
     proven = _proven(observed, previous, now, rolled_out=rolled_out)
     sleepless = None
     if at_zero:
-        sure = proven is not None and proven.get("template") == observed.user_template
-        sleepless = doubt(observed.scaler, proven=sure, serving=observed.gateway_serving)
+        sleepless = doubt(observed.scaler, proven=is_proven(proven, observed.user_template), serving=observed.gateway_serving)
     state = _state(observed, alive, ready, cause, asleep=at_zero and sleepless is None)
     return _Facts(ready, rolled_out, cause, state, stuck, in_place, at_zero, wake, proven, sleepless)
 

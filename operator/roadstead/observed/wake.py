@@ -1,7 +1,10 @@
 """Scaled to zero: whether it is sure to wake, and how its last wake ended.
 
-``status.lastWake`` remembers a wake from its beginning, when the count leaves zero: it goes with the first ready pod, and if the count is
-back at zero before there was one, it says so, until a later wake succeeds. Whatever happens to the operator meanwhile, the status knows.
+``status.lastWake`` remembers a wake from its beginning, when the count leaves zero although the minimum is zero: it goes with the first
+ready pod, and if the count is back at zero before there was one, it says so, until a later wake succeeds. It is about one version: another
+one has to show anew that it runs, and what befell the last says nothing of it. Whatever happens to the operator meanwhile, the status
+knows; but a pod that was ready only while no operator looked, for a whole cooldown, leaves no trace, and its wake counts as failed: the
+next request tries again.
 """
 
 from __future__ import annotations
@@ -15,20 +18,37 @@ from roadstead.observed.scaler import ScalerView
 
 ASLEEP: Final = "Scaled to zero; its first request wakes it"
 GOING: Final = "Scaled to zero, and nothing would wake it: "
+CAUSE_LIMIT: Final = 1024
+"""As long as the schema lets ``lastWake.message`` be."""
 
 
 def last_wake(
-    previous: Mapping[str, Any], *, scaled: bool, replicas: int, ready: bool, asleep: bool, now: datetime
+    previous: Mapping[str, Any],
+    *,
+    scaler: ScalerView | None,
+    template: str | None,
+    replicas: int | None,
+    ready: bool,
+    asleep: bool,
+    now: datetime,
 ) -> dict[str, Any] | None:
-    """``status.lastWake``. ``scaled``: an autoscaler sets the count; ``asleep``: it is zero and no pod is left but those that go."""
+    """``status.lastWake``.
+
+    ``template`` is what the user declares for the pods, None while that is refused; ``replicas`` the count that an autoscaler set, None
+    where none does; ``asleep``: it is zero, and no pod is left but those that go.
+    """
     before: dict[str, Any] | None = previous.get("lastWake")
-    if not scaled or ready:  # stopped, of a fixed count, or awake: nothing to remember
+    if replicas is None or ready:  # stopped, of a fixed count, or awake
         return None
+    if template is None:
+        return before
+    if not is_proven(previous.get("proven"), template):
+        return None
+    ended = before is None or "succeeded" in before
     if asleep:
-        if before is None or "succeeded" in before:
-            return before
-        return {"at": timestamp(now), "succeeded": False, "message": _cause(previous)}
-    if replicas > 0 and (previous.get("scaler") or {}).get("replicas") == 0 and (before is None or "succeeded" in before):
+        return before if ended else {"at": timestamp(now), "succeeded": False, "message": _cause(previous)}
+    left_zero = replicas > 0 and (previous.get("scaler") or {}).get("replicas") == 0
+    if ended and left_zero and scaler is not None and scaler.minimum == 0:
         return {"at": timestamp(now)}
     return before
 
@@ -38,23 +58,27 @@ def failure(wake: Mapping[str, Any] | None) -> str | None:
     return str(wake.get("message") or "") if wake is not None and wake.get("succeeded") is False else None
 
 
+def is_proven(proven: Mapping[str, str] | None, template: str | None) -> bool:
+    """Whether that user template has been ready once."""
+    return proven is not None and template is not None and proven.get("template") == template
+
+
 def doubt(scaler: ScalerView | None, *, proven: bool, serving: bool) -> str | None:
-    """Why it isn't sure that a request would wake it, in a sentence; None if it is."""
+    """Why it isn't sure that a request would wake it, in a sentence; None if it is. What explains the others comes first."""
     if scaler is None or scaler.missing:
         return "it has no scaler; install KEDA"
-    if not scaler.ready:
-        return (
-            scaler.active.message if scaler.active is not None and scaler.active.message else "KEDA has not taken up its ScaledObject yet"
-        )
     if not proven:
         return "this version has never been ready"
     if not serving:
         return "the gateway isn't serving; check the pods of its Deployment"
-    return None
+    if scaler.ready:
+        return None
+    said = scaler.active.message if scaler.active is not None else ""
+    return said or "KEDA has not taken up its ScaledObject yet"
 
 
 def _cause(previous: Mapping[str, Any]) -> str:
     said = str(previous.get("message") or "")
-    if previous.get("state") == "errored" and said:
-        return said
-    return f"No pod became ready before it went back to zero{f' ({said})' if said else ''}"
+    if previous.get("state") != "errored" or not said:
+        said = f"No pod became ready before it went back to zero{f' ({said})' if said else ''}"
+    return said if len(said) <= CAUSE_LIMIT else said[: CAUSE_LIMIT - 1] + "…"

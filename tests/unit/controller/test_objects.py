@@ -41,6 +41,15 @@ def test_a_switch_told_in_the_status_reaches_the_workload_that_was_left() -> Non
     assert ear.told == {OLD, NEW, FRONT}
 
 
+def test_a_platform_concerns_deployments_too() -> None:
+    """Their status names the gateway's public URL."""
+    ear = Ear()
+    ear.saw(endpoint("new"))
+    ear.told.clear()
+    ear.objects.saw(Kind.PLATFORM, {"metadata": {"name": "default", "uid": "1", "generation": 1}, "spec": {}})
+    assert FRONT in ear.told
+
+
 def test_any_other_status_is_an_echo_that_can_wait() -> None:
     ear = Ear()
     ear.saw(endpoint("old"))

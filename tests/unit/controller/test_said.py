@@ -19,6 +19,7 @@ from tests.build import workload
 from tests.unit.kube.fake import ScriptedApi, answer
 from tests.unit.observed.test_observe import BASE, NOW
 from tests.unit.observed.test_tools_agree import CASES
+from tests.unit.observed.test_wake import ASLEEP, crashing, serving, starting
 
 Told = list[tuple[str, str]]
 READY = ("Normal", "Running")
@@ -46,6 +47,7 @@ def cases(*names: str) -> list[Observed]:
 
 QUARREL = replace(CASES["ready"][0], conflict=rival_of([("kubectl", "/spec/a")], "Deployment chat"))
 DELETED = replace(BASE, deployment=None, pods=(), conflict=deleter_of("Deployment chat"))
+UNSERVED = replace(ASLEEP, gateway_serving=False)
 START = ("nothing there yet", "no node yet", "containers start", "startup probe", "readiness probe")
 
 
@@ -57,6 +59,14 @@ START = ("nothing there yet", "no node yet", "containers start", "startup probe"
             cases(*START, "first crash", "crash loop", "crash loop", "ready"),
             [("Warning", "Crashed"), ("Warning", "Crashed"), READY],
             id="crashes: at the first, when it is given up on, and the end",
+        ),
+        pytest.param(
+            [starting(), serving(), ASLEEP, UNSERVED, ASLEEP, UNSERVED, ASLEEP], [READY], id="asleep, while the gateway goes and comes back"
+        ),
+        pytest.param(
+            [starting(), serving(), ASLEEP, starting(), crashing(), ASLEEP, ASLEEP, starting(), serving()],
+            [READY, ("Warning", "Crashed"), ("Warning", "WakeFailed"), READY],
+            id="a wake that fails, and one that doesn't",
         ),
         pytest.param(
             cases("no node yet", "quota", "quota", "containers start", "ready"), [("Warning", "QuotaExceeded"), READY], id="quota"

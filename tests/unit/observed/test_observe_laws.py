@@ -17,6 +17,7 @@ from roadstead.observed.views import Condition, pod_view
 from tests.build import raw_pod, workload
 from tests.unit.observed.test_hearing import KILL_LIVENESS, KILL_STARTUP, LIVENESS, MOUNT, READINESS, STARTUP
 from tests.unit.observed.test_observe import BASE, MISSING, NOW, PULL, ROLLED_OUT
+from tests.unit.observed.test_wake import ASLEEP, DOWN, PROVEN
 
 Body = dict[str, Any]
 TIMES = st.integers(0, 3600).map(lambda seconds: (NOW - timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%SZ"))
@@ -114,6 +115,9 @@ def worlds(draw: st.DrawFn) -> Observed:
         pods=tuple(found.values()),
         wanted=draw(st.sampled_from([None, 0, 1, 3])),
         refusal=draw(st.sampled_from([None, None, MISSING])),
+        scaler=draw(st.sampled_from([None, ASLEEP.scaler, DOWN])),
+        user_template=draw(st.sampled_from(["u", "u", "new"])),
+        gateway_serving=draw(st.booleans()),
         pending=draw(st.sampled_from([None, "a platform change waits"])),
         conflict=draw(st.sampled_from([None, rival_of([("kubectl", "/spec/a")], "Deployment chat"), deleter_of("Deployment chat")])),
         lost_nodes=draw(st.sampled_from([frozenset(), frozenset({"node-1"})])),
@@ -130,28 +134,31 @@ def conditions(outcome: Outcome) -> dict[str, Body]:
     return {entry["type"]: entry for entry in outcome.status["conditions"]}
 
 
-@given(worlds())
-def test_laws_of_one_moment(observed: Observed) -> None:
-    outcome = observe(observed, {}, NOW)
+@given(worlds(), st.sampled_from([{}, PROVEN]))
+def test_laws_of_one_moment(observed: Observed, previous: Body) -> None:
+    outcome = observe(observed, previous, NOW)
     found, state = conditions(outcome), outcome.state
     suspended = observed.workload.spec.suspend
     alive = [pod for pod in observed.pods if pod.alive]
     left = [pod for pod in observed.pods if not pod.finished]
-    assert observe(observed, {}, NOW) == outcome, "deterministic"
+    assert observe(observed, previous, NOW) == outcome, "deterministic"
     assert (state in (State.STOPPED, State.STOPPING)) == bool(suspended)
     if suspended:
         assert (state is State.STOPPING) == bool(left), "finished pods keep nothing stopping"
     else:
-        assert (state is State.RUNNING) == any(pod.ready for pod in alive), "running means that requests are answered"
+        asleep = outcome.at_zero and bool(previous) and observed.gateway_serving and observed.scaler == ASLEEP.scaler
+        sure = asleep and observed.user_template == "u" and observed.refusal is None
+        assert (state is State.RUNNING) == (any(pod.ready for pod in alive) or sure), "running means that requests are answered"
     if state is State.SUBMITTED:
         assert not any(pod.node for pod in alive), "with a node it is initializing"
     if state is State.ERRORED:
         assert found["Stalled"]["reason"] == found["Ready"]["reason"]
     if state is State.RUNNING:
-        assert f"{outcome.status['readyReplicas']} of " in outcome.message, "it says how many serve"
+        assert outcome.at_zero or f"{outcome.status['readyReplicas']} of " in outcome.message, "it says how many serve"
     assert not {"Stalled", "Reconciling"} <= set(found)
     assert 0 < len(outcome.message) <= 1024
-    assert all(0 < len(entry["message"]) <= 4096 and entry["reason"].isalnum() for entry in found.values())
+    assert all(len(entry["message"]) <= 4096 and entry["reason"].isalnum() for entry in found.values())
+    assert all(entry["message"] for name, entry in found.items() if (name, entry["status"]) != ("AutoscalerReady", "True"))
     assert ("logTail" in outcome.status) <= (state is State.ERRORED)
     assert outcome.look_again_seconds is None or outcome.look_again_seconds >= 0
 
@@ -174,8 +181,31 @@ def test_one_moment_after_another(first: Observed, then: Observed) -> None:
     """Whatever was said before: what is ready runs, and what is lasting by itself stays so."""
     before = observe(first, {}, NOW)
     fresh, after = observe(then, {}, NOW), observe(then, before.status, NOW + timedelta(seconds=1))
-    assert (after.state is State.RUNNING) == (fresh.state is State.RUNNING)
+    if not after.at_zero:
+        assert (after.state is State.RUNNING) == (fresh.state is State.RUNNING)
     if fresh.state is State.ERRORED:
         assert after.state is State.ERRORED
     if after.state is State.ERRORED and fresh.state is not State.ERRORED:
-        assert "Stalled" in conditions(before), "only what was found lasting before is held on to"
+        held = "Stalled" in conditions(before) or "lastWake" in before.status
+        assert held, "only what was found lasting before is held on to, and a wake that failed"
+
+
+@given(st.lists(worlds(), max_size=8))
+def test_a_wake_fails_only_where_one_began_and_no_pod_was_ready(moments: list[Observed]) -> None:
+    status: Body = dict(PROVEN)
+    tried = False  # since a pod was ready, or it was stopped, or another version was declared
+    for at, moment in enumerate(moments):
+        outcome = observe(moment, status, NOW + timedelta(minutes=at))
+        alive = [pod for pod in moment.pods if pod.alive]
+        scaled = moment.deployment is not None and moment.wanted is None
+        other = outcome.status.get("proven", {}).get("template") != moment.user_template
+        if any(pod.ready for pod in alive) or not scaled or other:
+            tried = False
+            assert "lastWake" not in outcome.status
+        elif moment.deployment is not None and moment.deployment.spec_replicas > 0:
+            tried = tried or (status.get("scaler") or {}).get("replicas") == 0
+        failed = outcome.status.get("lastWake", {}).get("succeeded") is False
+        assert not failed or tried
+        if failed and outcome.at_zero and moment.refusal is None and not moment.workload.spec.suspend:
+            assert (outcome.state, conditions(outcome)["Stalled"]["reason"]) == (State.ERRORED, "WakeFailed")
+        status = outcome.status

@@ -26,6 +26,7 @@ from tests.support.argo import Health, argo_health
 from tests.support.kstatus import Kstatus, kstatus
 from tests.unit.observed.test_causes import EXIT, OOM, waiting
 from tests.unit.observed.test_observe import BASE, MISSING, NOW, ROLLED_OUT, STARTING, WORLDS, with_pods
+from tests.unit.observed.test_wake import ASLEEP, PROVEN
 
 ROOT = Path(__file__).parent.parent.parent.parent
 FOLDER = ROOT / "deploy" / "argocd"
@@ -112,8 +113,8 @@ CASES: dict[str, tuple[Observed, Verdicts]] = {
         CURRENT,
     ),
     "KEDA missing": (serving(scaler=ScalerView("ScaledObject", None, missing=True)), CURRENT),
-    "at zero": (replace(BASE, deployment=ZERO, wanted=None), IN_PROGRESS),
-    "at zero after a wake that failed": (replace(BASE, deployment=replace(ZERO, conditions=LATE), wanted=None), FAILED),
+    "at zero, nothing would wake it": (replace(BASE, deployment=ZERO, wanted=None), IN_PROGRESS),
+    "at zero, late before": (replace(BASE, deployment=replace(ZERO, conditions=LATE), wanted=None), IN_PROGRESS),
     "stopping": (serving(workload=workload(suspend=True), wanted=0), IN_PROGRESS),
     "stopping what crashes": (
         replace(starting(state=BACK_OFF, last=EXIT, restarts=5), workload=workload(suspend=True), wanted=0),
@@ -142,7 +143,7 @@ def test_every_cause(name: str) -> None:
 
 
 @given(WORLDS)
-@example(CASES["at zero after a wake that failed"][0])
+@example(CASES["at zero, late before"][0])
 def test_every_outcome(observed: Observed) -> None:
     outcome, said = judged(observed)
     assert said in OF_STATE[outcome.state]
@@ -151,6 +152,24 @@ def test_every_outcome(observed: Observed) -> None:
         assert (outcome.state, progressing) == (State.RUNNING, "True")
     if outcome.state is State.RUNNING and progressing == "False":
         assert said == FAILED, "what can't be carried out is never green"
+
+
+FAILED_WAKE = {"lastWake": {"at": "2026-11-25T11:30:00Z", "succeeded": False, "message": "boom"}}
+
+
+@pytest.mark.parametrize(
+    ("observed", "previous", "expected"),
+    [
+        pytest.param(ASLEEP, PROVEN, CURRENT, id="sure to wake"),
+        pytest.param(replace(ASLEEP, gateway_serving=False), PROVEN, IN_PROGRESS, id="no gateway"),
+        pytest.param(ASLEEP, PROVEN | FAILED_WAKE, FAILED, id="its last wake failed"),
+        pytest.param(replace(ASLEEP, gateway_serving=False), PROVEN | FAILED_WAKE, FAILED, id="its last wake failed, and no gateway"),
+        pytest.param(replace(ASLEEP, user_template="new"), PROVEN | FAILED_WAKE, IN_PROGRESS, id="a new version after it"),
+    ],
+)
+def test_at_zero(observed: Observed, previous: Body, expected: Verdicts) -> None:
+    status = observe(observed, previous, NOW).status
+    assert verdicts(status) == expected, status
 
 
 @given(WORLDS)

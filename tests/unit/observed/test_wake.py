@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from roadstead.api.conditions import State
+from roadstead.errors import Reason, Refusal
 from roadstead.observed import DeploymentView, Observed, Outcome, observe
 from roadstead.observed.scaler import ScalerView
 from roadstead.observed.views import Condition, pod_view
@@ -132,6 +133,75 @@ def test_stopping_forgets_a_failed_wake() -> None:
         story.then(observed)
     assert story.then(replace(ASLEEP, workload=workload(suspend=True), wanted=0, scaler=None)).state is State.STOPPED
     assert story.then(ASLEEP).state is State.RUNNING
+
+
+def test_a_version_that_is_put_right_is_not_blamed_for_the_last_one() -> None:
+    """The verdict on a new generation would be read as the new version's failure; nor does it stick to the version before."""
+    story = Story(dict(PROVEN))
+    for observed in (ASLEEP, starting(), crashing(), ASLEEP):
+        story.then(observed)
+    changed = story.then(replace(ASLEEP, user_template="new"))
+    assert (changed.state, "boom" in str(changed.status)) == (State.SUBMITTED, False)
+    story.then(replace(crashing(), user_template="new"))
+    assert story.then(ASLEEP).state is State.RUNNING
+
+
+def test_a_bad_version_that_was_taken_back_is_no_failed_wake() -> None:
+    """It was started to show that it runs, and with the former version the minimum falls to zero again."""
+    story = Story(dict(PROVEN))
+    bad = replace(crashing(), user_template="bad", scaler=replace(READY, minimum=1))
+    for observed in (ASLEEP, bad, replace(crashing(), scaler=replace(READY, minimum=1)), crashing()):
+        story.then(observed)
+    assert story.then(ASLEEP).state is State.RUNNING
+
+
+def test_a_start_within_the_cooldown_of_the_proof_is_no_wake() -> None:
+    """Its minimum is one, so the operator starts it; when the minimum falls, KEDA takes it to zero at its next look."""
+    story = Story(dict(PROVEN))
+    story.then(replace(ASLEEP, workload=workload(suspend=True), wanted=0, scaler=None))
+    for observed in (replace(starting(), scaler=replace(READY, minimum=1)), starting()):
+        story.then(observed)
+    assert story.then(ASLEEP).state is State.RUNNING
+
+
+def test_a_failed_wake_outlives_a_refusal_and_blames_what_failed() -> None:
+    story = Story(dict(PROVEN))
+    for observed in (ASLEEP, starting(), crashing(), ASLEEP):
+        story.then(observed)
+    message = story.status["message"]
+    refused = story.then(replace(ASLEEP, user_template=None, refusal=Refusal(Reason.ARTIFACT_MISSING, "No such Artifact")))
+    assert (refused.state, refused.message) == (State.ERRORED, "No such Artifact")
+    assert story.then(ASLEEP).message == message
+
+
+def test_what_the_deployment_says_of_pods_that_are_gone_is_no_trouble_at_zero() -> None:
+    late = replace(ZERO, conditions={"Progressing": Condition("False", "ProgressDeadlineExceeded", "timed out")})
+    assert Story(dict(PROVEN)).then(replace(ASLEEP, deployment=late)).state is State.RUNNING
+
+
+def test_a_cause_of_any_length_fits_the_schema() -> None:
+    story = Story(dict(PROVEN))
+    story.then(ASLEEP)
+    story.then(starting())
+    story.status["message"] = "x" * 1024
+    assert len(story.then(ASLEEP).status["lastWake"]["message"]) == 1024
+
+
+def test_an_autoscaler_has_a_minute_after_each_wake() -> None:
+    """However long it was running at zero before, without a pod to measure."""
+    story = Story(dict(PROVEN))
+    story.then(ASLEEP)
+    story.now += timedelta(hours=1)
+    blind = ScalerView("ScaledObject", Condition("False", "FailedGetExternalMetric", "no metrics returned"), minimum=0, ready=True)
+    assert story.then(replace(serving(), scaler=blind)).message == "1 of 1 replicas ready"
+    story.now += timedelta(minutes=2)
+    assert story.then(replace(serving(), scaler=blind)).message == "1 of 1 replicas ready; no metrics returned"
+
+
+def test_pods_that_go_keep_nothing_from_sleeping() -> None:
+    going = pod_view(raw_pod(ready=True, terminating=True))
+    outcome = Story(dict(PROVEN)).then(replace(ASLEEP, pods=(going,)))
+    assert (outcome.state, outcome.at_zero) == (State.RUNNING, True)
 
 
 def test_the_scaler_is_ready_at_zero_although_its_hpa_is_off() -> None:
