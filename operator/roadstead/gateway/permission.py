@@ -92,7 +92,5 @@ def unknown(kind: str, id: str) -> Answer:
 def forbidden(caller: Caller, target: Target) -> Answer:
     """403: he may see it, so he may know which right he lacks."""
     resource = RESOURCES[target.kind]
-    right = f"create {resource.plural}/{INVOKE} of {resource.group}"
-    return Answer(
-        403, f"{caller.username} may not call {WHAT[target.kind]}s in namespace {target.namespace}; the right it needs is {right}"
-    )
+    refusal = f"{caller.username} may not call {WHAT[target.kind]}s in namespace {target.namespace}"
+    return Answer(403, f"{refusal}: that needs the right to create {resource.plural}/{INVOKE} of {resource.group}")
