@@ -19,7 +19,7 @@ from hack.cluster.control import ControlCluster
 from roadstead.api.identity import object_id
 from tests.build import raw_artifact, raw_workload
 from tests.clusters import apply
-from tests.support.gateways import Replica, gateway_access, own_address, running_gateway
+from tests.support.gateways import Replica, endpoints, gateway_access, own_address, running_gateway
 from tests.support.rest import account
 from tests.world import here
 
@@ -64,22 +64,6 @@ def pod() -> Iterator[Pod]:
         server.shutdown()
         server.server_close()
         thread.join()
-
-
-def endpoints(cluster: ControlCluster, namespace: str, name: str, *ports: int) -> None:
-    """What the EndpointSlice controller would say if the pods were on this machine."""
-    labels = {"kubernetes.io/service-name": name, "app.kubernetes.io/managed-by": "roadstead", "roadstead.dev/workload": name}
-    apply(
-        cluster,
-        {
-            "apiVersion": "discovery.k8s.io/v1",
-            "kind": "EndpointSlice",
-            "metadata": {"name": f"{name}-test", "namespace": namespace, "labels": labels},
-            "addressType": "IPv4",
-            "ports": [{"name": "http", "port": ports[0] if ports else 1, "protocol": "TCP"}],
-            "endpoints": [{"addresses": [own_address()], "conditions": {"ready": True}} for _ in ports],
-        },
-    )
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ from hack.cluster import envoy
 from hack.cluster.api import Cluster
 from hack.cluster.control import free_ports
 from roadstead.gateway.envoy.bootstrap import EnvoySettings, bootstrap
-from tests.clusters import NAMESPACE, ROOT, wait_for
+from tests.clusters import NAMESPACE, ROOT, apply, wait_for
 
 GATEWAY_ACCOUNT = "roadstead-gateway"
 PORTS = ("port", "admin", "control", "peer", "authoriser", "peer_authoriser", "answerer", "scaler", "health", "metrics")
@@ -113,6 +113,22 @@ def own_address() -> str:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         probe.connect(("192.0.2.1", 9))
         return str(probe.getsockname()[0])
+
+
+def endpoints(cluster: Cluster, namespace: str, name: str, *ports: int) -> None:
+    """What the EndpointSlice controller would say if the pods were on this machine."""
+    labels = {"kubernetes.io/service-name": name, "app.kubernetes.io/managed-by": "roadstead", "roadstead.dev/workload": name}
+    apply(
+        cluster,
+        {
+            "apiVersion": "discovery.k8s.io/v1",
+            "kind": "EndpointSlice",
+            "metadata": {"name": f"{name}-test", "namespace": namespace, "labels": labels},
+            "addressType": "IPv4",
+            "ports": [{"name": "http", "port": ports[0] if ports else 1, "protocol": "TCP"}],
+            "endpoints": [{"addresses": [own_address()], "conditions": {"ready": True}} for _ in ports],
+        },
+    )
 
 
 def gateway_access(cluster: Cluster) -> Path:
