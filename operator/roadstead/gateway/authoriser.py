@@ -20,7 +20,7 @@ from roadstead.access.callers import Caller
 from roadstead.gateway.answers import HEADER, encoded
 from roadstead.gateway.directory import Target
 from roadstead.gateway.http import Connection, Request, message, retry_after, told
-from roadstead.gateway.paths import endpoint, prefix
+from roadstead.gateway.paths import endpoint
 from roadstead.gateway.permission import DEFECT, Permission, Permitted
 from roadstead.gateway.waking import Answer, Go, Held
 
@@ -131,7 +131,7 @@ def passed(caller: Caller, target: Target, go: Go) -> bytes:
     """Let it through."""
     user = caller.username
     head = (
-        f"HTTP/1.1 200 OK\r\nx-roadstead-cluster: {target.cluster}\r\nx-forwarded-prefix: {prefix(target.kind, target.id)}\r\n"
+        f"HTTP/1.1 200 OK\r\nx-roadstead-cluster: {target.cluster}\r\n"
         f"x-roadstead-user: {user if user.isascii() and user.isprintable() else quote(user)}\r\n"
         "x-envoy-auth-headers-to-remove: authorization\r\ncontent-length: 0\r\n"
     )

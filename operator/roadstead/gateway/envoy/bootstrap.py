@@ -155,7 +155,7 @@ def _verdicts() -> dict[str, Any]:
 
 
 def _authorization() -> dict[str, Any]:
-    answer = ("x-roadstead-cluster", "x-roadstead-answer", "x-roadstead-user", "x-forwarded-prefix")
+    answer = ("x-roadstead-cluster", "x-roadstead-answer", "x-roadstead-user")
     kept = ("x-roadstead-cluster", "x-roadstead-user", "x-roadstead-verdict-seconds")
     return _filter(
         "ext_authz",
@@ -165,13 +165,6 @@ def _authorization() -> dict[str, Any]:
         clear_route_cache=True,
         failure_mode_allow=False,
         status_on_error={"code": "ServiceUnavailable"},
-        # Not asked where the verdict is known (verdicts.lua).
-        filter_enabled_metadata={
-            "filter": "roadstead",
-            "path": [{"key": "known"}],
-            "value": {"bool_match": True},
-            "invert": True,
-        },
         allowed_headers={"patterns": [{"exact": "authorization", "ignore_case": True}]},
         http_service={
             "server_uri": {"uri": "http://authoriser", "cluster": "authoriser", "timeout": f"{HELD_SECONDS}s"},

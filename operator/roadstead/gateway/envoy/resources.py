@@ -25,6 +25,8 @@ from roadstead.gateway.views import Address
 CLUSTER_HEADER: Final = "x-roadstead-cluster"
 ROUTE: Final = "endpoints"
 ANSWERS: Final = "answers"
+KINDS: Final = ("workloads", "deployments")
+ID_LENGTH: Final = 24
 UNLIMITED: Final = 1_000_000
 """Envoy's own limits of 1,024 requests and 3 retries per cluster would refuse what may pass."""
 LIMITS: Final = {
@@ -73,12 +75,15 @@ def http_options(protocol: Protocol) -> dict[str, Any]:
     }
 
 
-def assignment(name: str, addresses: Iterable[Address], answerer: Address) -> endpoint_pb2.ClusterLoadAssignment:
-    """Its pods, and behind them the answerer for the moments in which none can be reached."""
+def assignment(name: str, addresses: Iterable[Address], answerer: Address | None) -> endpoint_pb2.ClusterLoadAssignment:
+    """Its pods, and behind them the answerer for the moments in which none can be reached.
+
+    Pods that speak TLS have none: a cluster speaks it to everybody in it, and the answerer doesn't.
+    """
     found = endpoint_pb2.ClusterLoadAssignment(cluster_name=name)
     # As a percentage: while one pod is left at all, nothing goes to the answerer.
     found.policy.overprovisioning_factor.value = 100_000
-    for priority, (zone, group) in enumerate((("pods", addresses), ("gateway", (answerer,)))):
+    for priority, (zone, group) in enumerate((("pods", addresses), ("gateway", (answerer,) if answerer else ()))):
         locality = found.endpoints.add(priority=priority)
         locality.locality.zone = zone
         for host, port in group:
@@ -98,7 +103,6 @@ def routes(idle_timeout_seconds: int) -> route_pb2.RouteConfiguration:
     action = {
         "cluster_header": CLUSTER_HEADER,
         "cluster_not_found_response_code": "SERVICE_UNAVAILABLE",
-        "regex_rewrite": {"pattern": {"regex": "^/api/v2/endpoints/[a-z]+/[^/?]+/?"}, "substitution": "/"},
         "timeout": "0s",
         "idle_timeout": f"{idle_timeout_seconds}s",
         # Only what no pod has seen anything of is tried again, so that nothing is ever done twice.
@@ -115,21 +119,20 @@ def routes(idle_timeout_seconds: int) -> route_pb2.RouteConfiguration:
             },
         },
     }
-    endpoint = {"prefix": "/api/v2/endpoints/"}
     config = {
         "name": ROUTE,
         "virtual_hosts": [
             {
                 "name": "all",
                 "domains": ["*"],
-                "request_headers_to_remove": ["authorization", CLUSTER_HEADER],
+                "request_headers_to_remove": ["authorization", CLUSTER_HEADER, "x-envoy-original-path"],
                 "routes": [
                     {
                         "match": {"path": "/healthz"},
                         "direct_response": {"status": 200, "body": {"inline_string": "ok\n"}},
                         "typed_per_filter_config": unasked,
                     },
-                    {"match": endpoint, "route": action},
+                    *(_endpoint(kind, action, known) for kind in KINDS for known in (unasked, None)),
                     {
                         "match": {"prefix": "/"},
                         "direct_response": {"status": 404, "body": {"inline_string": '{"detail":"there is nothing to call here"}'}},
@@ -143,6 +146,26 @@ def routes(idle_timeout_seconds: int) -> route_pb2.RouteConfiguration:
         ],
     }
     return json_format.ParseDict(config, route_pb2.RouteConfiguration())
+
+
+def _endpoint(kind: str, action: dict[str, Any], known: dict[str, Any] | None) -> dict[str, Any]:
+    """The route of one kind. ``known``: for requests whose cluster is known already (verdicts.lua), which ask nobody."""
+    prefix = f"/api/v2/endpoints/{kind}/"
+    found: dict[str, Any] = {
+        "match": {"prefix": prefix},
+        "route": {**action, "regex_rewrite": {"pattern": {"regex": f"^{prefix}[^/?]+/?"}, "substitution": "/"}},
+        # All ids are of one length: what goes before the service's own path is the path's beginning.
+        "request_headers_to_add": [
+            {
+                "header": {"key": "x-forwarded-prefix", "value": f"%REQ(X-ENVOY-ORIGINAL-PATH?:PATH):{len(prefix) + ID_LENGTH}%"},
+                "append_action": "OVERWRITE_IF_EXISTS_OR_ADD",
+            }
+        ],
+    }
+    if known is not None:
+        found["match"]["headers"] = [{"name": CLUSTER_HEADER, "present_match": True}]
+        found["typed_per_filter_config"] = known
+    return found
 
 
 class EnvoyUpstreams:
@@ -159,7 +182,8 @@ class EnvoyUpstreams:
         if self._protocols.get(cluster_name) is not protocol:
             self._protocols[cluster_name] = protocol
             self._store.put(CLUSTERS, cluster_name, cluster(cluster_name, protocol))
-        self._store.put(ENDPOINTS, cluster_name, assignment(cluster_name, addresses, self._answerer))
+        answerer = None if protocol is Protocol.HTTPS else self._answerer
+        self._store.put(ENDPOINTS, cluster_name, assignment(cluster_name, addresses, answerer))
 
     def drop(self, cluster_name: str) -> None:
         """Take it away."""
