@@ -44,18 +44,18 @@ class Changes:
         self.minutes: defaultdict[str, set[int]] = defaultdict(set)
         self.nodes: set[str] = set()
         self.demanded: set[str] = set()
-        self.demand = False
+        self.processes: set[str] = set()
         self._ledger = ledger
 
     def take(self) -> bytes | None:
         """It all, once; None if there is nothing."""
-        if not (self.minutes or self.nodes or self.demand):
+        if not (self.minutes or self.nodes or self.processes):
             return None
         told = self._ledger.told(self)
         self.minutes.clear()
         self.nodes.clear()
         self.demanded.clear()
-        self.demand = False
+        self.processes.clear()
         return told
 
 
@@ -80,8 +80,6 @@ class Ledger:
         """Since when every request is known of: it began with us, unless peers or the disk know more."""
         self.rated_since: float | None = None
         """The same of latencies and refusals."""
-        self.heard: set[str] = set()
-        """Envoys (nodes) that have reported to this process."""
         self._clock = clock
         self._origin = f"{process}/{now * 1000:.0f}"
         self._latest = 0
@@ -108,7 +106,6 @@ class Ledger:
 
     def report(self, node: str, cluster: str, in_progress: int, issued: int, errors: int) -> None:
         """What an Envoy says of a cluster: requests in flight now, and those that began and those that failed since its last report."""
-        self.heard.add(node)
         if in_progress:
             self._named[node].add(cluster)
         register = self._flying.writers.get(node)
@@ -128,23 +125,30 @@ class Ledger:
 
     def reported(self, node: str) -> None:
         """The Envoy's report is complete: what it hasn't named, it doesn't know any more."""
-        self.heard.add(node)
-        named, register = self._named.pop(node, set()), self._flying.writers.get(node)
-        if register is not None:
-            for cluster in [cluster for cluster in register.values if cluster not in named]:
-                self._fly(node, cluster, 0, self._clock())
+        now, named = self._clock(), self._named.pop(node, set())
+        register = self._flying.writers.get(node)
+        if register is None:
+            self._flying.merge(node, self._version(now), {})
+            self._flown(node)
+            return
+        for cluster in [cluster for cluster in register.values if cluster not in named]:
+            self._fly(node, cluster, 0, now)
+
+    def knows(self, node: str) -> bool:
+        """Whether that Envoy has ever reported, here or to a peer whose word we have."""
+        return node in self._flying.writers
 
     def gone(self, node: str) -> None:
         """The pod of that Envoy and of the process beside it is gone; a mere silence is no reason to say so."""
         now = self._clock()
-        self.heard.discard(node)
         self._named.pop(node, None)
         if node in self._flying.writers:
             self._flying.merge(node, self._version(now), {})
-            for follower in self._followers:
-                follower.nodes.add(node)
+            self._flown(node)
         if node in self._wanted.writers and node != self.process:
             self._wanted.merge(node, self._version(now), {})
+            for follower in self._followers:
+                follower.processes.add(node)
 
     def count(self, key: str, at: float, counts: Iterable[tuple[int, int]]) -> None:
         """Add (slot, amount) pairs to what this process has counted for an endpoint."""
@@ -163,7 +167,7 @@ class Ledger:
         self._demanded[key] = max(now, self._demanded.get(key, 0.0))
         self._wanted.set(self.process, key, None if value == NOTHING else value, self._version(now))
         for follower in self._followers:
-            follower.demand = True
+            follower.processes.add(self.process)
             follower.demanded.add(key)
             if before == NOTHING:
                 follower.urgent.set()
@@ -254,7 +258,7 @@ class Ledger:
             requested={key: self._requested[key] for key in counts if key in self._requested},
             demanded={key: self._demanded[key] for key in changes.demanded if key in self._demanded},
             flying={node: _register(self._flying.writers[node]) for node in changes.nodes if node in self._flying.writers},
-            wanted={self.process: _register(self._wanted.writers[self.process])} if changes.demand else {},
+            wanted={name: _register(self._wanted.writers[name]) for name in changes.processes if name in self._wanted.writers},
         )
 
     def merge(self, data: bytes, *, complete: bool = True) -> State:
@@ -274,8 +278,12 @@ class Ledger:
             self._flying.merge(node, flying.version, {name: count for name, count in flying.values.items() if count})
         for process, wanted in state.wanted.items():
             self._latest = max(self._latest, wanted.version)
-            if process != self.process:  # only we know what we hold
+            if process != self.process:
                 self._wanted.merge(process, wanted.version, wanted.values)
+            elif wanted.version > (own := self._wanted.writers[process]).version:  # only we know what we hold: say it again
+                own.version = self._version(now)
+                for follower in self._followers:
+                    follower.processes.add(process)
         if state.whole and complete:
             if state.known_since is not None:
                 self.known_since = min(self.known_since, state.known_since)
@@ -298,13 +306,16 @@ class Ledger:
             for key in [key for key, value in counter.items() if not value]:
                 del counter[key]
         old = (now - GONE_KEPT_SECONDS) * 1000
-        self._flying.forget(old, keep=self.heard)
+        self._flying.forget(old, keep={self.process})
         self._wanted.forget(old, keep={self.process})
 
     def _fly(self, node: str, cluster: str, count: int, now: float) -> None:
         if self._flying.set(node, cluster, count or None, self._version(now)):
-            for follower in self._followers:
-                follower.nodes.add(node)
+            self._flown(node)
+
+    def _flown(self, node: str) -> None:
+        for follower in self._followers:
+            follower.nodes.add(node)
 
     def _flew(self, cluster: str, old: int | None, new: int | None) -> None:
         key = cluster.partition(".")[0]

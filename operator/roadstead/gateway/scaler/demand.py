@@ -12,6 +12,7 @@ from roadstead.kube.resource import Key
 
 POLLS: Final = 2
 """Demand is remembered for so many of KEDA's polling intervals, so that none falls between two looks."""
+METRICS: Final = (ScalingMetric.REQUESTS_IN_FLIGHT, ScalingMetric.CONCURRENCY, ScalingMetric.REQUESTS_PER_HOUR)
 KINDS: Final = {LETTERS[kind]: kind for kind in (WORKLOAD, DEPLOYMENT)}
 
 
@@ -52,7 +53,7 @@ class Demand:
         return ledger.in_flight(endpoints) > 0 or any((ledger.last_request(each) or 0.0) > recent for each in endpoints)
 
     def value(self, key: Key, metric: str, target: float) -> float:
-        """The metric in all, not by replica. Raises NotKnown."""
+        """One of METRICS in all, not by replica. Raises NotKnown."""
         if not self.ready():
             raise NotKnown("counts are being gathered")
         ledger, name, endpoints = self._ledger, "/".join(key), self._endpoints(key)
@@ -62,9 +63,8 @@ class Demand:
                 return now
             case ScalingMetric.CONCURRENCY:
                 return max(now, ledger.mean(endpoints, name))
-            case ScalingMetric.REQUESTS_PER_HOUR:
+            case _:
                 return self._last_hour(key, endpoints, target)
-        raise NotKnown(f"no such metric: {metric}")
 
     def behind(self, endpoint: str) -> Key | None:
         """The Workload that serves an endpoint now, by the name that it is counted under."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import defaultdict
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any, Final, NoReturn
 
@@ -18,7 +18,7 @@ import grpc
 
 from roadstead.gateway.ledger.ledger import Ledger
 from roadstead.gateway.scaler import protocol
-from roadstead.gateway.scaler.demand import Demand, NoSuchWorkload, NotKnown
+from roadstead.gateway.scaler.demand import METRICS, Demand, NoSuchWorkload, NotKnown
 from roadstead.kube.resource import Key
 
 LOOK_SECONDS: Final = 1.0
@@ -151,13 +151,13 @@ class ScalerService:
 
 
 async def _trigger(ref: protocol.ScaledObjectRef, context: grpc.aio.ServicerContext) -> _Trigger:
-    metadata: Mapping[str, str] = ref.scalerMetadata
+    metadata = dict(ref.scalerMetadata)  # protobuf's own mapping has an empty string for every key that isn't there
     try:
         trigger = _Trigger((metadata["namespace"], metadata["name"]), metadata["workloadId"], metadata["metric"], float(metadata["target"]))
     except (KeyError, ValueError) as error:
         await _refuse(context, grpc.StatusCode.INVALID_ARGUMENT, f"The trigger's metadata is not what the operator writes: {error}")
-    if not (math.isfinite(trigger.target) and trigger.target > 0):
-        await _refuse(context, grpc.StatusCode.INVALID_ARGUMENT, "target must be more than 0")
+    if trigger.metric not in METRICS or not (math.isfinite(trigger.target) and trigger.target > 0):
+        await _refuse(context, grpc.StatusCode.INVALID_ARGUMENT, f"metric must be one of {', '.join(METRICS)}, and target more than 0")
     if trigger.key[0] != ref.namespace:  # whoever may write a ScaledObject in one namespace learns nothing of another
         await _refuse(context, grpc.StatusCode.NOT_FOUND, "The Workload is not in the ScaledObject's namespace")
     return trigger
