@@ -12,13 +12,16 @@ from typing import Final, Protocol
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from roadstead.api.container import Protocol as Wire
 from roadstead.gateway.ledger.history import LATENCY, LATENCY_BOUNDS, USER_ERRORS
 from roadstead.gateway.ledger.ledger import Ledger
 
-FILTER: Final = r"^(server\.uptime|cluster\.[wd]-[0-9a-f]{24}(\.[a-z0-9]+)?\.upstream_rq_(4xx|time))$"
+_WIRES: Final = "|".join(wire for wire in Wire if wire is not Wire.HTTP)
+FILTER: Final = rf"^(server\.uptime|cluster\.[wd]-[0-9a-f]{{24}}(\.({_WIRES}))?\.upstream_rq_(4xx|time))$"
+"""Not the same figures once more, as Envoy shows them by where a request came from (``….external.upstream_rq_time``)."""
 POLL_SECONDS: Final = 10.0
 YOUNG_SECONDS: Final = 60.0
-_NAME: Final = re.compile(r"cluster\.([wd]-[0-9a-f]{24})(?:\.[a-z0-9]+)?\.upstream_rq_(4xx|time)")
+_NAME: Final = re.compile(rf"cluster\.([wd]-[0-9a-f]{{24}})(?:\.(?:{_WIRES}))?\.upstream_rq_(4xx|time)")
 
 
 class Readings(Protocol):
