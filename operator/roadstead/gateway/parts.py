@@ -67,7 +67,7 @@ class Parts:
 
     def _ready(self) -> bool:
         """Whether what isn't known here isn't there: mirrors are filled and the Envoy beside us has reported."""
-        return self.mirrors.filled and self._identity in self.ledger.heard
+        return self.mirrors.filled and self.ledger.knows(self._identity)
 
     def _stale_seconds(self) -> float:
         return float(self.directory.platform.gateway.stale_verdicts_seconds)

@@ -33,16 +33,6 @@ RETRY_BASE_SECONDS: Final = 0.25
 RETRY_CAP_SECONDS: Final = 5.0
 
 
-@dataclass(frozen=True, slots=True)
-class Credentials:
-    """To be known to peers and to know them: certificates in PEM. ``server_name`` is looked for in theirs in their address's place."""
-
-    authorities: bytes
-    certificate: bytes
-    key: bytes
-    server_name: str
-
-
 @dataclass(slots=True, eq=False)
 class _Peer:
     address: str
@@ -55,12 +45,14 @@ class _Peer:
 class Peers:
     """The serving side is ``handler``, the asking side follows the addresses given to ``set_peers``. Close it at the end.
 
-    ``credentials`` is asked for each connection, since certificates are renewed; None: without TLS.
+    ``credentials`` (gateway/tls.py) are asked for at each connection, since certificates are renewed, and ``server_name`` is looked for in
+    the peer's, whose address may be any; None: without TLS.
     """
 
-    def __init__(self, ledger: Ledger, credentials: Callable[[], Credentials | None] = lambda: None) -> None:
+    def __init__(self, ledger: Ledger, credentials: Callable[[], grpc.ChannelCredentials] | None = None, server_name: str = "") -> None:
         self._ledger = ledger
         self._credentials = credentials
+        self._server_name = server_name
         self._peers: dict[str, _Peer] = {}
         self._named = False
 
@@ -171,9 +163,7 @@ class Peers:
             ("grpc.max_receive_message_length", -1),
             ("grpc.use_local_subchannel_pool", 1),  # else a new channel inherits the back-off of the one before
         ]
-        credentials = self._credentials()
-        if credentials is None:
+        if self._credentials is None:
             return grpc.aio.insecure_channel(address, options)
-        options.append(("grpc.ssl_target_name_override", credentials.server_name))
-        made = grpc.ssl_channel_credentials(credentials.authorities, credentials.key, credentials.certificate)
-        return grpc.aio.secure_channel(address, made, options)
+        options.append(("grpc.ssl_target_name_override", self._server_name))
+        return grpc.aio.secure_channel(address, self._credentials(), options)

@@ -353,10 +353,10 @@ def test_what_has_been_at_rest_costs_nothing() -> None:
     clock.now += RETENTION_SECONDS + 2 * HOUR
     ledger.prune()
     assert list(itertools.chain.from_iterable(orjson.loads(part).get("counts", {}) for part in ledger.parts())) == []
-    assert not ledger._levels
+    assert not ledger._present._levels
     assert not ledger._requested
     assert not ledger._demanded
-    assert not ledger._in_flight
+    assert not ledger._present.in_flight
 
 
 # Figures

@@ -11,7 +11,8 @@ from typing import Any
 import grpc
 
 from roadstead.gateway.ledger.ledger import Ledger
-from roadstead.gateway.peers import Credentials, Peers
+from roadstead.gateway.peers import Peers
+from roadstead.gateway.tls import SNI, Certificates
 
 W = "w-" + "0" * 24
 
@@ -57,11 +58,12 @@ class Fleet:
     now: Callable[[], float]
     processes: dict[str, Process] = field(default_factory=dict)
 
-    async def start(self, name: str, *, address: str = "127.0.0.1:0", server: Any = None, client: Credentials | None = None) -> Process:
+    async def start(self, name: str, *, address: str = "127.0.0.1:0", certificates: Certificates | None = None) -> Process:
         ledger = Ledger(name, clock=self.now)
-        peers = Peers(ledger, lambda: client)
+        peers = Peers(ledger, None if certificates is None else certificates.grpc_client, SNI)
         stack = AsyncExitStack()
-        found = await stack.enter_async_context(serving(peers.handler(), address=address, credentials=server))
+        credentials = None if certificates is None else certificates.grpc_server()
+        found = await stack.enter_async_context(serving(peers.handler(), address=address, credentials=credentials))
         stack.push_async_callback(peers.close)
         self.processes[name] = made = Process(ledger, peers, found, stack)
         return made

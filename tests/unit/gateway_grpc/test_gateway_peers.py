@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from datetime import UTC, datetime
+from pathlib import Path
 
 import grpc
 import orjson
@@ -12,8 +13,9 @@ import pytest
 import uvloop
 
 from roadstead.certificates import dns_names, renewal
-from roadstead.gateway.ledger.ledger import RETENTION_SECONDS, SERIES_A_PART
-from roadstead.gateway.peers import SERVICE, Credentials
+from roadstead.gateway.ledger.ledger import BUCKETS_A_PART, RETENTION_SECONDS
+from roadstead.gateway.peers import SERVICE
+from roadstead.gateway.tls import Certificates
 from tests.unit.gateway_grpc.gateway_processes import Fleet, W, until
 
 
@@ -92,10 +94,10 @@ async def test_whoever_does_not_answer_keeps_others_from_being_complete(fleet: F
 
 async def test_a_large_state_comes_in_parts(fleet: Fleet) -> None:
     a, b = await fleet.start("a"), await fleet.start("b")
-    keys = [f"w-{number:024d}" for number in range(3 * SERIES_A_PART)]
+    keys = [f"w-{number:024d}" for number in range(BUCKETS_A_PART)]  # a minute and an hour each
     for key in keys:
         a.ledger.report("a", key, 1, 2, 0)
-    assert len(list(a.ledger.parts())) == 5
+    assert len(list(a.ledger.parts())) == 4
     fleet.introduce("a", "b")
     await until(lambda: b.peers.complete, "all of it")
     assert b.ledger.in_flight(keys) == len(keys)
@@ -119,14 +121,13 @@ async def test_figures_over_the_wire(fleet: Fleet) -> None:
             await ask(b'{"endpoints": [], "start": 0, "end": 1, "quantile": 7}')
 
 
-async def test_only_those_with_a_certificate_are_told(fleet: Fleet) -> None:
+async def test_only_those_with_a_certificate_are_told(fleet: Fleet, tmp_path: Path) -> None:
     made = renewal(None, dns_names("roadstead-system", "roadstead-gateway", "roadstead-gateway-peers"), datetime.now(UTC))
     assert made is not None
-    authorities, certificate, key = (made.data[name] for name in ("ca.crt", "tls.crt", "tls.key"))
-    server = grpc.ssl_server_credentials([(key, certificate)], authorities, require_client_auth=True)
-    client = Credentials(authorities, certificate, key, "roadstead-gateway-peers.roadstead-system.svc")
-    a = await fleet.start("a", server=server, client=client)
-    b = await fleet.start("b", server=server, client=client)
+    for name in ("ca.crt", "tls.crt", "tls.key"):
+        (tmp_path / name).write_bytes(made.data[name])
+    certificates = Certificates(tmp_path)
+    a, b = [await fleet.start(name, certificates=certificates) for name in "ab"]
     stranger = await fleet.start("stranger")
     a.ledger.report("a", W, 0, 5, 0)
     fleet.introduce("a", "b")

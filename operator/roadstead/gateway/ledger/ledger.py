@@ -8,24 +8,21 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any, Final
 
 import orjson
 
-from roadstead.gateway.ledger.gauges import Level, Registers
-from roadstead.gateway.ledger.history import ISSUED, SERVER_ERRORS, History
+from roadstead.gateway.ledger.history import ISSUED, SERVER_ERRORS, Buckets, History
+from roadstead.gateway.ledger.present import NOTHING, Present, endpoint
 from roadstead.gateway.ledger.state import State, read
 
 RETENTION_SECONDS: Final = 31 * 86_400.0
-SERIES_A_PART: Final = 200
-"""Endpoints in one message of the whole state: some 100 KB, a millisecond or two to write or read."""
-GONE_KEPT_SECONDS: Final = 3600.0
-NOTHING: Final = (0, False)
+BUCKETS_A_PART: Final = 2000
+"""Minutes and hours in one message of the whole state: 150 KB at most, a few milliseconds to write or read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,18 +84,11 @@ class Ledger:
         self._retention_seconds = retention_seconds
         self._requested: dict[str, float] = {}
         self._demanded: dict[str, float] = {}
-        self._flying = Registers[int](self._flew)
-        self._wanted = Registers[tuple[int, bool]](self._demand_changed)
-        self._in_flight: Counter[str] = Counter()
-        self._held: Counter[str] = Counter()
-        self._waking: Counter[str] = Counter()
-        self._levels: dict[str, Level] = {}
-        """Of endpoints, and of what is held for Workloads."""
+        self._present = Present(clock)
+        self._flying, self._wanted = self._present.flying, self._present.wanted
         self._named: defaultdict[str, set[str]] = defaultdict(set)
         """Clusters that an Envoy has named in the report that is coming in."""
         self._followers: set[Changes] = set()
-        self._demand_callbacks: list[Callable[[str], None]] = []
-        self._traffic_callbacks: list[Callable[[str], None]] = []
         # Whatever an earlier life of this process held is over: peers are to hear so.
         self._wanted.merge(process, self._version(now), {})
 
@@ -112,8 +102,7 @@ class Ledger:
         same = in_progress == (register.values.get(cluster, 0) if register is not None else 0)
         if same and not issued and not errors:
             return
-        key = cluster.partition(".")[0]
-        now = self._clock()
+        key, now = endpoint(cluster), self._clock()
         if issued or errors:
             self.count(key, now, [(ISSUED, issued), (SERVER_ERRORS, errors)])
             if issued:
@@ -121,7 +110,7 @@ class Ledger:
         if not same:
             self._fly(node, cluster, in_progress, now)
         else:
-            self._tell_traffic(key)
+            self._present.traffic(key)
 
     def reported(self, node: str) -> None:
         """The Envoy's report is complete: what it hasn't named, it doesn't know any more."""
@@ -176,20 +165,19 @@ class Ledger:
 
     def in_flight(self, keys: Iterable[str]) -> int:
         """Requests under way at these endpoints, at all Envoys; one that is silent counts with its last word."""
-        return sum(self._in_flight[key] for key in keys)
+        return sum(self._present.in_flight[key] for key in keys)
 
     def held(self, key: str) -> int:
         """Requests that are held for a Workload in all processes."""
-        return self._held[key]
+        return self._present.held[key]
 
     def waking(self, key: str) -> bool:
         """Whether any process wakes the Workload."""
-        return self._waking[key] > 0
+        return self._present.waking[key] > 0
 
     def mean(self, keys: Iterable[str], workload: str) -> float:
         """Requests in flight at the endpoints and held for the Workload, averaged over the last 30 seconds."""
-        now = self._clock()
-        return sum(level.mean(now) for key in (*keys, workload) if (level := self._levels.get(key)) is not None)
+        return self._present.mean((*keys, workload))
 
     def last_hour(self, keys: Iterable[str]) -> Count:
         """Requests of the last 60 minutes (and of up to 59 seconds before, see ``history``)."""
@@ -216,11 +204,11 @@ class Ledger:
 
     def on_demand(self, callback: Callable[[str], None]) -> None:
         """See the class."""
-        self._demand_callbacks.append(callback)
+        self._present.on_demand.append(callback)
 
     def on_traffic(self, callback: Callable[[str], None]) -> None:
         """See the class."""
-        self._traffic_callbacks.append(callback)
+        self._present.on_traffic.append(callback)
 
     # What is told and heard
 
@@ -242,11 +230,16 @@ class Ledger:
             requested=self._requested,
             demanded=self._demanded,
         )
-        everything = self._history.everything()
-        while part := list(islice(everything, SERIES_A_PART)):
-            counts: defaultdict[str, dict[str, Any]] = defaultdict(dict)
-            for origin, key, buckets in part:
-                counts[origin][key] = buckets
+        counts: defaultdict[str, dict[str, Buckets]] = defaultdict(dict)
+        size = 0
+        for origin, key, buckets in self._history.everything():
+            counts[origin][key] = buckets
+            size += len(buckets[0]) + len(buckets[1])
+            if size >= BUCKETS_A_PART:
+                yield self._written(counts=counts)
+                counts.clear()
+                size = 0
+        if counts:
             yield self._written(counts=counts)
         yield self._written(whole=True, known_since=self.known_since, rated_since=self.rated_since)
 
@@ -290,7 +283,7 @@ class Ledger:
             if state.rated_since is not None:
                 self.rated_since = min(self.rated_since or state.rated_since, state.rated_since)
         for key in state.requested:
-            self._tell_traffic(key)
+            self._present.traffic(key)
         return state
 
     def prune(self) -> None:
@@ -300,14 +293,7 @@ class Ledger:
         for moments in (self._requested, self._demanded):
             for key in [key for key, at in moments.items() if at < now - self._retention_seconds]:
                 del moments[key]
-        for key in [key for key, level in self._levels.items() if level.forgettable(now)]:
-            del self._levels[key]
-        for counter in (self._in_flight, self._held, self._waking):
-            for key in [key for key, value in counter.items() if not value]:
-                del counter[key]
-        old = (now - GONE_KEPT_SECONDS) * 1000
-        self._flying.forget(old, keep={self.process})
-        self._wanted.forget(old, keep={self.process})
+        self._present.prune(self.process)
 
     def _fly(self, node: str, cluster: str, count: int, now: float) -> None:
         if self._flying.set(node, cluster, count or None, self._version(now)):
@@ -316,33 +302,6 @@ class Ledger:
     def _flown(self, node: str) -> None:
         for follower in self._followers:
             follower.nodes.add(node)
-
-    def _flew(self, cluster: str, old: int | None, new: int | None) -> None:
-        key = cluster.partition(".")[0]
-        difference = (new or 0) - (old or 0)
-        self._in_flight[key] += difference
-        self._level(key, difference)
-        self._tell_traffic(key)
-
-    def _tell_traffic(self, key: str) -> None:
-        for callback in self._traffic_callbacks:
-            callback(key)
-
-    def _demand_changed(self, key: str, old: tuple[int, bool] | None, new: tuple[int, bool] | None) -> None:
-        (held_before, woke), (held, wakes) = old or NOTHING, new or NOTHING
-        self._held[key] += held - held_before
-        self._waking[key] += int(wakes) - int(woke)
-        self._level(key, held - held_before)
-        for callback in self._demand_callbacks:
-            callback(key)
-
-    def _level(self, key: str, difference: int) -> None:
-        if difference:
-            now = self._clock()
-            level = self._levels.get(key)
-            if level is None:
-                level = self._levels[key] = Level(now)
-            level.add(difference, now)
 
     def _version(self, now: float) -> int:
         self._latest = max(self._latest + 1, int(now * 1000))
