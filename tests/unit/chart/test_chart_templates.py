@@ -24,7 +24,7 @@ from roadstead.certificates import dns_names
 from roadstead.cli.main import app
 from roadstead.desired.disruption import ORDER, priority_class
 from roadstead.observed.views import GPU_LABELS
-from roadstead.settings import ApiSettings, Settings
+from roadstead.settings import ApiSettings, GatewaySettings, Settings
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[2]
@@ -298,6 +298,43 @@ def test_the_apis_command_is_one_that_it_takes(full: list[Body], monkeypatch: py
             trusted_proxies=("10.0.0.0/8",),
         )
     ]
+
+
+def test_the_gateways_command_is_one_that_it_takes(full: list[Body], monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[GatewaySettings] = []
+    monkeypatch.setattr("roadstead.gateway.server.run", seen.append)
+
+    ports = started(named(full, "Deployment", "roadstead-gateway"))
+
+    assert seen == [
+        GatewaySettings(
+            namespace="value of metadata.namespace",
+            identity="value of metadata.name",
+            log_format="text",
+            log_level="DEBUG",
+            health_port=ports["health"],
+            metrics_port=ports["metrics"],
+            peer_port=ports["peer"],
+            peer_authoriser_port=ports["authoriser"],
+            scaler_port=ports["scaler"],
+            certificates=Path("/certificates"),
+            peer_service="roadstead-gateway-peers",
+            state=Path("/state"),
+            drain_limit_seconds=7170,
+        )
+    ]
+
+
+def test_envoys_bootstrap_is_made_by_a_command_that_exists(full: list[Body], tmp_path: Path) -> None:
+    bootstrap, envoy = named(full, "Deployment", "roadstead-gateway")["spec"]["template"]["spec"]["initContainers"]
+    (out,) = (part for part in bootstrap["args"] if part.startswith("--out="))
+    assert envoy["args"][:2] == ["-c", out.partition("=")[2]]
+    args = [f"--out={tmp_path / 'envoy.json'}" if part == out else part for part in bootstrap["args"]]
+
+    result = CliRunner().invoke(app, args, env=environment_of(bootstrap))
+
+    assert result.exit_code == 0, result.output
+    assert json.loads((tmp_path / "envoy.json").read_text())["static_resources"]
 
 
 @pytest.mark.parametrize("component", ["operator", "api", "gateway"])
