@@ -40,7 +40,10 @@ def install(cluster: FullCluster) -> None:
     reference = cluster.push_image(images.keda_image(programs), "keda")
     names = [f"{name}.{NAMESPACE}.svc{domain}" for name in PROGRAMS for domain in ("", ".cluster.local")]
     certificates = beside.certificates(cluster, "keda-pods", names)
-    manifests = [body for body in yaml.safe_load_all(cluster.kubectl("kustomize", str(sources() / "config" / "default"))) if body]
+    texts = yaml.safe_load_all(cluster.kubectl("kustomize", str(sources() / "config" / "default")))
+    manifests = [
+        body for body in texts if not (body["kind"].startswith("Validating") or body["metadata"]["name"].startswith("keda-admission"))
+    ]
     for body in manifests:
         if body["kind"] == "Deployment":
             _adapt(body, reference)
