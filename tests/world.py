@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from hack.cluster.api import Cluster
-from tests.clusters import audit_position, get, wait_for, writes
+from tests.clusters import NAMESPACE, apply, audit_position, get, wait_for, writes
 
 Body = dict[str, Any]
 
@@ -60,6 +60,23 @@ def told(cluster: Cluster, namespace: str, name: str = "chat") -> list[tuple[str
 def patch(cluster: Cluster, kind: str, name: str, namespace: str, **spec: Any) -> None:
     """Change fields of a spec."""
     cluster.kubectl("patch", kind, name, "-n", namespace, "--type=merge", "-p", json.dumps({"spec": spec}))
+
+
+def gateway(cluster: Cluster, *, ready: bool) -> None:
+    """The gateway's Service and its EndpointSlice, with a pod that is ready or isn't."""
+    name = "roadstead-gateway"
+    service = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": name, "namespace": NAMESPACE}}
+    labels = {"kubernetes.io/service-name": name}
+    part = {"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4"}
+    part |= {"metadata": {"name": f"{name}-1", "namespace": NAMESPACE, "labels": labels}}
+    part |= {"endpoints": [{"addresses": ["10.9.8.7"], "conditions": {"ready": ready}}], "ports": [{"port": 8000}]}
+    apply(cluster, {**service, "spec": {"ports": [{"port": 80}]}}, part)
+
+
+def room(cluster: Cluster, *, there: bool) -> None:
+    """Whether any node takes pods: without, none gets ready."""
+    for node in cluster.kubectl("get", "nodes", "-o", "name").split():
+        cluster.kubectl("patch", node, "--type=merge", "-p", json.dumps({"spec": {"unschedulable": not there}}))
 
 
 def unready(cluster: Cluster, namespace: str, name: str = "chat") -> Body | None:

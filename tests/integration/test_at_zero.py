@@ -17,7 +17,6 @@ from hack.cluster import keda
 from hack.cluster.control import ControlCluster, control_cluster
 from tests.build import API_VERSION, http_autoscaling, raw_artifact, raw_workload
 from tests.clusters import (
-    NAMESPACE,
     add_fake_nodes,
     apply,
     audit_position,
@@ -30,7 +29,7 @@ from tests.clusters import (
     wait_for,
     writes,
 )
-from tests.world import condition, here, new_namespace, quiet, status, told, wait_state
+from tests.world import condition, gateway, here, new_namespace, quiet, room, status, told, wait_state
 
 pytestmark = pytest.mark.timeout(180)
 Body = dict[str, Any]
@@ -61,22 +60,6 @@ def namespace(cluster: ControlCluster) -> Iterator[str]:
     with new_namespace(cluster) as name:
         yield name
     room(cluster, there=True)
-
-
-def gateway(cluster: ControlCluster, *, ready: bool) -> None:
-    name = "roadstead-gateway"
-    service = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": name, "namespace": NAMESPACE}}
-    labels = {"kubernetes.io/service-name": name}
-    part = {"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4"}
-    part |= {"metadata": {"name": f"{name}-1", "namespace": NAMESPACE, "labels": labels}}
-    part |= {"endpoints": [{"addresses": ["10.9.8.7"], "conditions": {"ready": ready}}], "ports": [{"port": 8000}]}
-    apply(cluster, {**service, "spec": {"ports": [{"port": 80}]}}, part)
-
-
-def room(cluster: ControlCluster, *, there: bool) -> None:
-    """Whether any node takes pods: without, none gets ready."""
-    for node in cluster.kubectl("get", "nodes", "-o", "name").split():
-        cluster.kubectl("patch", node, "--type=merge", "-p", json.dumps({"spec": {"unschedulable": not there}}))
 
 
 def scale(cluster: ControlCluster, namespace: str, count: int, name: str = "chat") -> None:

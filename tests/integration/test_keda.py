@@ -34,7 +34,7 @@ from tests.clusters import (
 )
 from tests.support.sampler import sampling
 from tests.support.scaler import Scaler, external_scaler
-from tests.world import condition, here, new_namespace, patch, quiet, status
+from tests.world import condition, gateway, here, new_namespace, patch, quiet, room, status
 
 pytestmark = pytest.mark.timeout(180)
 COOLDOWN_SECONDS = 3
@@ -177,6 +177,35 @@ class TestWithKeda:
         world.wait_replicas(namespace, 1)
         wait_for(lambda: world.ready_pods(namespace) == 1, "the new version's pod")
         world.wait_replicas(namespace, 0)
+
+    def test_a_wake_that_fails_and_one_that_succeeds(self, world: World, namespace: str) -> None:
+        """At zero it runs, while its first request would wake it; what was in the way of a wake stands there until another succeeds."""
+
+        def said(state: str, words: str) -> Body | None:
+            found = status(world.cluster, namespace)
+            return found if found.get("state") == state and words in found["message"] else None
+
+        gateway(world.cluster, ready=True)
+        apply(world.cluster, here(namespace, raw_artifact()), here(namespace, raw_workload(runtime=http_autoscaling())))
+        wait_for(lambda: said("running", "Scaled to zero; its first request wakes it"), "it to be asleep", 60)
+        quiet(world.cluster)
+        room(world.cluster, there=False)
+        try:
+            world.scaler.demand(namespace, "chat", 1)
+            assert set((wait_for(lambda: said("submitted", "has no node"), "the wake"))["lastWake"]) == {"at"}
+            world.scaler.demand(namespace, "chat", 0)
+            failed = wait_for(lambda: said("errored", "has no node"), "its failure", 60)
+            assert condition(failed, "Ready")["reason"] == "WakeFailed"
+            quiet(world.cluster)
+            assert status(world.cluster, namespace) == failed, "KEDA's looks at rest change nothing"
+            world.scaler.demand(namespace, "chat", 1)
+            wait_for(lambda: said("submitted", "has no node"), "the next wake")
+        finally:
+            room(world.cluster, there=True)
+        wait_for(lambda: said("running", "1 of 1 replicas ready"), "its success")
+        world.scaler.demand(namespace, "chat", 0)
+        found = wait_for(lambda: said("running", "Scaled to zero; its first request wakes it"), "it to be asleep again", 60)
+        assert "lastWake" not in found
 
     def test_nothing_is_written_at_rest(self, world: World, namespace: str) -> None:
         """KEDA updates what we applied (finalizer, empty structures): that is no drift."""

@@ -68,6 +68,9 @@ def _choose(wanted: str, target: Backend | None, active: Backend | None) -> tupl
     text = f'Workload "{active.name}" serves until "{wanted}" has a ready pod'
     if target.suspended:
         text += "; that one is stopped: start it (spec.suspend: false)"
+    elif target.state is State.ERRORED:
+        text += "; that one is errored: its message says why"
+        return active, Condition("Progressing", Verdict.FALSE, "WorkloadErrored", text)
     return active, Condition("Progressing", Verdict.TRUE, "Switching", text)
 
 

@@ -201,6 +201,10 @@ OLD = replace(GOOD, name="old")
         pytest.param(replace(GOOD, state=State.STOPPED, ready=0, suspended=True), None, STOPPED, id="stopped"),
         pytest.param(replace(GOOD, state=State.INITIALIZING, ready=0), OLD, IN_PROGRESS, id="switching"),
         pytest.param(None, OLD, FAILED, id="the new one is missing, the old one serves"),
+        pytest.param(replace(GOOD, state=State.ERRORED, ready=0), OLD, FAILED, id="the new one is errored, the old one serves"),
+        pytest.param(replace(GOOD, ready=0), OLD, IN_PROGRESS, id="switching to one at zero"),
+        pytest.param(replace(GOOD, ready=0), replace(OLD, ready=0), IN_PROGRESS, id="switching, both at zero"),
+        pytest.param(replace(GOOD, ready=0), None, CURRENT, id="at zero, the old one has gone"),
     ],
 )
 def test_a_deployment(target: Backend | None, active: Backend | None, expected: Verdicts) -> None:
