@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from typing import Final
 
-PREFIX: Final = "/api/v2/endpoints"
 _ENDPOINT: Final = re.compile(rb"/api/v2/endpoints/(workloads|deployments)/([0-9a-f]{24})(?:[/?]|\Z)")
 
 
@@ -13,8 +12,3 @@ def endpoint(url: bytes) -> tuple[str, str] | None:
     """Kind and id of the endpoint that a request's target (path and query) leads to; None if it leads to none."""
     found = _ENDPOINT.match(url)
     return None if found is None else (found[1].decode(), found[2].decode())
-
-
-def prefix(kind: str, id: str) -> str:
-    """What is cut off before the container sees the path."""
-    return f"{PREFIX}/{kind}/{id}"
