@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from hack.cluster import images, preflight
 from hack.cluster.full import FullCluster, full_cluster
 from tests.build import raw_workload
 from tests.clusters import apply, get, install_crds, install_rbac, operator_access, running_operator, wait_for
-from tests.support.load import KEPT, NEW, SLOW, SLOW_KEPT, load
+from tests.support.load import KEPT, NEW, SLOW, SLOW_KEPT, answers, load
 from tests.world import condition, here, new_namespace, patch, pod_uids, status
 
 pytestmark = pytest.mark.timeout(300)
@@ -99,15 +98,6 @@ def address(world: World, namespace: str, name: str) -> str:
     """Where the Workload's Service is reached from this machine."""
     spec = (get(world.cluster, "service", name, namespace) or {})["spec"]
     return f"{spec['clusterIP']}:{spec['ports'][0]['port']}"
-
-
-def answers(service: str) -> bool:
-    """Whether a request gets through."""
-    try:
-        with urllib.request.urlopen(f"http://{service}/", timeout=5) as answer:
-            return bool(answer.status == 200)
-    except OSError:
-        return False
 
 
 def settled(world: World, namespace: str, name: str, replicas: int, without: str = "") -> bool:

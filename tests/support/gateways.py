@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
@@ -18,6 +19,7 @@ import httpx
 from hack.cluster import envoy
 from hack.cluster.api import Cluster
 from hack.cluster.control import free_ports
+from roadstead.certificates import dns_names, renewal
 from roadstead.gateway.envoy.bootstrap import EnvoySettings, bootstrap
 from tests.clusters import NAMESPACE, ROOT, apply, wait_for
 
@@ -198,3 +200,34 @@ def running_gateway(cluster: Cluster, kubeconfig: Path, **options: str) -> Itera
         one.start_envoy()
         one.wait_ready()
         yield one
+
+
+def certificates(folder: Path) -> Path:
+    """What ``roadstead certs ensure`` would put into the gateway's Secret, as files."""
+    folder.mkdir(exist_ok=True)
+    names = dns_names(NAMESPACE, "roadstead-gateway", "roadstead-gateway-peers")
+    made = renewal(None, names, datetime.now(UTC))
+    assert made is not None
+    for name, content in made.data.items():
+        (folder / name).write_bytes(content)
+    return folder
+
+
+@contextmanager
+def two_gateways(cluster: Cluster, kubeconfig: Path, **environment: str) -> Iterator[tuple[Replica, Replica]]:
+    """Two replicas that know each other by mutual TLS. What of them runs at the end is stopped."""
+    names = ("gateway-0", "gateway-1")
+    ports = [dict(zip(PORTS, free_ports(len(PORTS)), strict=True)) for _ in names]
+    folder = certificates(cluster.state / "gateway-certificates")
+    first, second = (
+        replica(cluster, kubeconfig, name, ports=mine, peer_ports=(other,), certificates=folder, **environment)
+        for name, mine, other in zip(names, ports, reversed(ports), strict=True)
+    )
+    with ExitStack() as stack:
+        for one in (first, second):
+            stack.callback(one.stop)
+            one.start_process()
+            one.start_envoy()
+        for one in (first, second):
+            one.wait_ready()
+        yield first, second
