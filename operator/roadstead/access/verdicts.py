@@ -7,6 +7,7 @@ only, so that a new right works at once. While the API server can't be asked, ei
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Hashable
@@ -15,6 +16,8 @@ from math import inf
 from typing import Final, Generic, TypeVar
 
 from roadstead.kube.errors import ApiError, Unreachable
+
+log = logging.getLogger(__name__)
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
@@ -66,11 +69,13 @@ class Verdicts(Generic[K, V]):
         try:
             return await self._ask(key, ask)
         except ApiError as error:
-            if error.transient and kept is not None and usable:
-                return kept.value
             if not error.transient:
-                raise RuntimeError(f"A review was refused; may this process create it? {error}") from error
-            raise
+                # An API server that has just started knows no RBAC yet. If it lasts, our own account lacks the right to ask.
+                log.error("A review was refused; may this process create it? %s", error)
+                self._failed_at = time.monotonic()
+            if kept is not None and usable:
+                return kept.value
+            raise error if error.transient else Unreachable(f"a review was refused: {error}") from error
 
     def fresh(self, key: K) -> V | None:
         """The answer, if it is kept and needn't be asked for anew, else None; never waits."""

@@ -30,6 +30,9 @@ OPTIONS: Final = (
     ("grpc.so_reuseport", 0),  # a second process on the port is a mistake, not a helper
     ("grpc.http2.min_ping_interval_without_data_ms", 1000),
     ("grpc.keepalive_permit_without_calls", 1),
+    # KEDA opens its streams for all ScaledObjects at once; of more than a thousand that wait to be taken up, gRPC's core cancels some
+    ("grpc.server.max_pending_requests", 20_000),
+    ("grpc.server.max_pending_requests_hard_limit", 40_000),
 )
 GRACE_SECONDS: Final = 1.0
 

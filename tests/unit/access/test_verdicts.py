@@ -119,9 +119,17 @@ class TestVerdicts:
         with pytest.raises(Unreachable):
             await self.verdicts().get("a", hangs)
 
-    async def test_a_right_of_our_own_that_lacks_is_a_defect(self) -> None:
-        async def forbidden() -> bool:
+    async def test_a_review_that_is_refused_is_no_verdict(self) -> None:
+        """A right of our own that lacks; or an API server that has just started, and knows no RBAC yet."""
+
+        async def yes() -> bool:
+            return True
+
+        async def refused() -> bool:
             raise Forbidden(403, "Forbidden", "no")
 
-        with pytest.raises(RuntimeError, match="may this process"):
-            await self.verdicts().get("a", forbidden)
+        verdicts = self.verdicts(kept=0)
+        with pytest.raises(Unreachable, match="refused"):
+            await verdicts.get("a", refused)
+        assert await verdicts.get("b", yes)
+        assert await verdicts.get("b", refused), "what was said before stays in force"

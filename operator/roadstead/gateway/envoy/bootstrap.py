@@ -250,7 +250,8 @@ def _statistics() -> Iterable[dict[str, Any]]:
     """What Envoy counts: all of the listener and of itself; of each endpoint no more than is read. 64 KiB a cluster become 36."""
     yield from ({"prefix": prefix} for prefix in ("http.gateway.", "server.", "listener.", "cluster_manager.", "control_plane."))
     yield from ({"prefix": f"cluster.{name}."} for name in ("control", "authoriser", ANSWERS))
-    yield {"safe_regex": {"regex": r"cluster\.[wd]-[0-9a-f]+(\.[a-z0-9]+)?\.(upstream_rq_[245]xx|upstream_rq_time|upstream_rq_active)"}}
+    # Protocols by name: Envoy counts everything once more as "….external.…"
+    yield {"safe_regex": {"regex": r"cluster\.[wd]-[0-9a-f]+(\.(h2c|https))?\.(upstream_rq_[245]xx|upstream_rq_time|upstream_rq_active)"}}
 
 
 def _grpc(api_type: str) -> dict[str, Any]:
