@@ -34,6 +34,8 @@ class WorkloadView:
     deleted: bool
     sleeps: bool
     """It may scale to zero, and wakes by demand."""
+    failed_wake: str | None = None
+    """When its last wake failed; None unless it did, and again from the moment at which it leaves zero."""
 
     @property
     def key(self) -> tuple[str, str]:
@@ -78,6 +80,7 @@ class PodView:
 def workload_view(body: Body) -> WorkloadView:
     """Of a Workload."""
     metadata, spec, status = body["metadata"], body["spec"], body.get("status") or {}
+    wake: Body = status.get("lastWake") or {}
     scaling = (spec.get("runtime") or {}).get("autoscaling") or {}
     sleeps = bool(scaling.get("enabled")) and any(
         policy.get("scalingMetric") == ScalingMetric.CONCURRENCY and policy.get("minCount") == 0 for policy in scaling.get("policies") or ()
@@ -93,6 +96,7 @@ def workload_view(body: Body) -> WorkloadView:
         suspended=bool(spec.get("suspend")),
         deleted=bool(spec.get("deleted")) or "deletionTimestamp" in metadata,
         sleeps=sleeps,
+        failed_wake=wake.get("at") if wake.get("succeeded") is False else None,
     )
 
 

@@ -73,7 +73,9 @@ class Held:
 class _Wake:
     phases: ColdStart
     armed: bool
-    """The operator has not (any more) called the Workload errored since it began."""
+    """An errored Workload is errored by this wake: since it began the operator has said something else, or tells of another failure."""
+    failed_before: str | None
+    """When the wake before it failed, as the operator said at its beginning."""
     limit: asyncio.TimerHandle
 
 
@@ -174,7 +176,7 @@ class Waking:
     def _begin(self, view: WorkloadView) -> _Wake:
         seconds = self._directory.platform.gateway.wake_limit_seconds
         limit = self._loop.call_later(seconds, self._time_over, view.key, seconds)
-        wake = self._wakes[view.key] = _Wake(ColdStart(self._loop.time()), view.state != State.ERRORED, limit)
+        wake = self._wakes[view.key] = _Wake(ColdStart(self._loop.time()), view.state != State.ERRORED, view.failed_wake, limit)
         for pod in self._directory.pods_of(view.key):
             wake.phases.saw(pod, wake.phases.began)
         self.counts.wakes += 1
@@ -199,7 +201,7 @@ class Waking:
     def _changed(self, key: Key) -> None:
         """The Workload, or what is in front of it, has changed."""
         view, wake = self._directory.workload(key), self._wakes.get(key)
-        if wake is not None and view is not None and view.state != State.ERRORED:
+        if wake is not None and view is not None and (view.state != State.ERRORED or view.failed_wake != wake.failed_before):
             wake.armed = True
         for target in list(self._directory.in_front(key)) if view is not None else [t for t in self._held if t.serving == key]:
             if target.open or not self._held.get(target):

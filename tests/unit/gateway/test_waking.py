@@ -7,7 +7,9 @@ import asyncio
 import pytest
 
 from roadstead.api.platform import Gateway, PlatformSpec
+from roadstead.gateway.views import workload_view
 from roadstead.gateway.waking import Answer, Go, Held
+from tests.build import raw_workload
 from tests.unit.gateway.waking_world import POD, World, settle
 
 
@@ -155,6 +157,30 @@ async def test_after_a_failed_wake_one_request_per_back_off_tries_again() -> Non
     assert isinstance(await again.future, Go)
     world.workload(state="running")
     assert isinstance(world.waking.decide(world.target()), Go)
+
+
+async def test_a_wake_that_fails_as_the_last_one_did_fails_at_once() -> None:
+    """Pods that are refused never come: the operator goes from one errored to the next, without another state between them."""
+    world = World()
+    configure(world, retrySeconds=30)
+    world.workload(state="errored", message="Pods are refused", failed_wake="2026-11-26T12:00:00Z")
+    again = held(world)
+    world.workload(message="Pods are refused, as said")
+    assert not again.future.done()
+    world.workload(message="Pods are refused", failed_wake=None)
+    assert await again.future == Answer(503, "Pods are refused", 30.0)
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        pytest.param(None, None, id="none failed"),
+        pytest.param({"at": "2026-11-26T12:00:00Z"}, None, id="under way"),
+        pytest.param({"at": "2026-11-26T12:00:00Z", "succeeded": False, "message": "boom"}, "2026-11-26T12:00:00Z", id="failed"),
+    ],
+)
+def test_the_last_wake_as_the_operator_tells_it(said: dict[str, object] | None, expected: str | None) -> None:
+    assert workload_view(raw_workload() | {"status": {"state": "errored", "lastWake": said}}).failed_wake == expected
 
 
 async def test_errored_with_pods_is_not_tried() -> None:
