@@ -35,6 +35,7 @@ OPTIONS: Final = (
     ("grpc.server.max_pending_requests_hard_limit", 40_000),
 )
 GRACE_SECONDS: Final = 1.0
+VISIT_SECONDS: Final = 15.0
 
 
 class Control:
@@ -51,8 +52,8 @@ class Control:
         scaler: Sequence[grpc.GenericRpcHandler],
     ) -> None:
         self._settings = settings
-        self._discovery = Discovery(store)
-        self._reports = LoadReports(counts)
+        self._store = store
+        self._counts = counts
         self._certificates = certificates
         self._peers = peers
         self._scaler = scaler
@@ -60,14 +61,16 @@ class Control:
 
     async def __aenter__(self) -> Control:
         ports, certificates = self._settings, self._certificates
-        envoy = self._server(for_envoy=True)
+        envoy = self._server()
+        self._for_envoys(envoy, None)
         _bound(envoy.add_insecure_port(f"{LOOPBACK}:{ports.control_port}"), ports.control_port)
         await self._start(envoy)
         if certificates is not None:
-            replicas = self._server(for_envoy=True, handlers=self._peers)
+            replicas = self._server(self._peers)
+            self._for_envoys(replicas, VISIT_SECONDS)
             _bound(replicas.add_secure_port(f"{ANYWHERE}:{ports.peer_port}", certificates.grpc_server()), ports.peer_port)
             await self._start(replicas)
-        keda = self._server(handlers=self._scaler)
+        keda = self._server(self._scaler)
         address = f"{ANYWHERE}:{ports.scaler_port}"
         port = keda.add_insecure_port(address) if certificates is None else keda.add_secure_port(address, certificates.grpc_server())
         _bound(port, ports.scaler_port)
@@ -77,14 +80,15 @@ class Control:
     async def __aexit__(self, *_: object) -> None:
         await self._stack.aclose()
 
-    def _server(self, *, for_envoy: bool = False, handlers: Sequence[grpc.GenericRpcHandler] = ()) -> Any:
+    def _server(self, handlers: Sequence[grpc.GenericRpcHandler] = ()) -> Any:
         server = grpc.aio.server(options=OPTIONS)
-        if for_envoy:
-            ads_pb2_grpc.add_AggregatedDiscoveryServiceServicer_to_server(self._discovery, server)
-            lrs_pb2_grpc.add_LoadReportingServiceServicer_to_server(self._reports, server)
         if handlers:
             server.add_generic_rpc_handlers(tuple(handlers))
         return server
+
+    def _for_envoys(self, server: Any, visit_seconds: float | None) -> None:
+        ads_pb2_grpc.add_AggregatedDiscoveryServiceServicer_to_server(Discovery(self._store, visit_seconds), server)
+        lrs_pb2_grpc.add_LoadReportingServiceServicer_to_server(LoadReports(self._counts, visit_seconds), server)
 
     async def _start(self, server: Any) -> None:
         await server.start()

@@ -15,20 +15,24 @@ from roadstead.gateway.authoriser import Authoriser
 from roadstead.gateway.control import LOOPBACK, Control
 from roadstead.gateway.directory import Directory
 from roadstead.gateway.envoy.ads import Store
+from roadstead.gateway.envoy.load_reports import INTERVAL_SECONDS
 from roadstead.gateway.envoy.resources import EnvoyUpstreams
 from roadstead.gateway.fastpath import FastPath
+from roadstead.gateway.ledger.checkpoint import Checkpoint
+from roadstead.gateway.ledger.envoy_stats import EnvoyStats
 from roadstead.gateway.ledger.ledger import Ledger
 from roadstead.gateway.metrics import Metrics
 from roadstead.gateway.mirrors import Mirrors
+from roadstead.gateway.peers import ROUND_SECONDS, Peers
 from roadstead.gateway.permission import Permission
 from roadstead.gateway.scaler.demand import Demand
 from roadstead.gateway.scaler.service import ScalerService
-from roadstead.gateway.tls import Certificates
+from roadstead.gateway.tls import SNI, Certificates
 from roadstead.gateway.waking import Waking
 from roadstead.kube.client import ApiClient
 from roadstead.settings import GatewaySettings
 
-PRUNE_SECONDS: Final = 60.0
+REFRESH_SECONDS: Final = 60.0
 
 
 class Parts:
@@ -44,6 +48,10 @@ class Parts:
         self.directory = Directory(self._upstreams)
         self.mirrors = Mirrors(client, self.directory, settings.namespace, settings.peer_service if certificates is not None else "")
         self.ledger = Ledger(identity)
+        self.peers = Peers(self.ledger, certificates.grpc_client if certificates is not None else None, SNI)
+        self._stats = EnvoyStats(self.ledger)
+        self._checkpoint = Checkpoint(settings.state, self.ledger, self._stats)
+        self._checkpoint.load()
         self.waking = Waking(self.directory, self.ledger)
         self.metrics = Metrics()
         stale = self._stale_seconds
@@ -52,22 +60,45 @@ class Parts:
         self.authoriser = Authoriser(permission, self.waking)
         self.metrics.watch(self.mirrors, self.waking, self.authoriser.answers, (client,))
         self.waking.started, self.waking.woken = FastPath(client, self.directory).start, self.metrics.woken
-        demand = Demand(self.ledger, self.directory, ready=self._ready, hears_all=lambda: True)
+        demand = Demand(self.ledger, self.directory, ready=self._ready, hears_all=lambda: self.peers.hears_all)
         self.scaler = ScalerService(self.ledger, demand)
-        self.control = Control(settings, store, self.ledger, certificates, peers=(), scaler=(self.scaler.handler(),))
+        self.control = Control(settings, store, self.ledger, certificates, peers=(self.peers.handler(),), scaler=(self.scaler.handler(),))
         self._configured(self.directory.platform)
         self.mirrors.configured = self._configured
+        self._admin = admin
+        self._replicas: Mapping[str, str] = {}
+        self._peer_port = settings.peer_port
+        self.mirrors.peers = self._met
+        if certificates is None or not settings.peer_service:
+            self.peers.set_peers(settings.peers if certificates is not None else ())
 
     def loops(self) -> Mapping[str, Coroutine[Any, Any, None]]:
         """The coroutines to run from when the mirrors are filled."""
-        return {"scaler": self.scaler.run(), "housekeeping": self._keep_house()}
+        return {
+            "scaler": self.scaler.run(),
+            "statistics": self._stats.run(self._admin),
+            "checkpoint": self._checkpoint.run(),
+            "housekeeping": self._keep_house(),
+        }
 
     async def close(self) -> None:
-        """Hand over what is known here."""
+        """Hand over what is known here, once Envoy's last report and a round of telling peers are over."""
+        await asyncio.sleep(INTERVAL_SECONDS + 2 * ROUND_SECONDS)
+        await self.peers.close()
+        await self._checkpoint.close()
 
     def _ready(self) -> bool:
-        """Whether what isn't known here isn't there: mirrors are filled and the Envoy beside us has reported."""
-        return self.mirrors.filled and self.ledger.knows(self._identity)
+        """Whether what isn't known here isn't there: mirrors are filled, peers have told all, and the Envoy beside us has reported."""
+        return self.mirrors.filled and self.peers.complete and self.ledger.knows(self._identity)
+
+    def _met(self, replicas: Mapping[str, str]) -> None:
+        """The replicas' pods and their addresses, our own among them; of one that is gone nothing is in flight any more."""
+        for name in self._replicas.keys() - replicas.keys():
+            self.ledger.gone(name)
+        self._replicas = replicas
+        self.peers.set_peers(
+            f"[{address}]:{self._peer_port}" if ":" in address else f"{address}:{self._peer_port}" for address in replicas.values()
+        )
 
     def _stale_seconds(self) -> float:
         return float(self.directory.platform.gateway.stale_verdicts_seconds)
@@ -77,7 +108,6 @@ class Parts:
 
     async def _keep_house(self) -> None:
         while True:
-            await asyncio.sleep(PRUNE_SECONDS)
-            self.ledger.prune()
+            await asyncio.sleep(REFRESH_SECONDS)
             if self._certificates is not None:
                 self._certificates.refresh()

@@ -11,6 +11,7 @@ import hashlib
 import itertools
 import logging
 from collections.abc import AsyncIterator, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -180,10 +181,13 @@ class Store:
 
 
 class Discovery(ads_pb2_grpc.AggregatedDiscoveryServiceServicer):  # type: ignore[misc]
-    """Serves a store to Envoys."""
+    """Serves a store to Envoys. ``visit_seconds``: how long one may stay that belongs to another replica's process; it asks that one first
+    when it comes again, and is here only while that is away.
+    """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, visit_seconds: float | None = None) -> None:
         self._store = store
+        self._visit_seconds = visit_seconds
         self._nonces = itertools.count(1)
 
     async def DeltaAggregatedResources(self, requests: AsyncIterator[Any], context: grpc.aio.ServicerContext) -> AsyncIterator[Any]:  # noqa: N802 - gRPC's name
@@ -191,9 +195,15 @@ class Discovery(ads_pb2_grpc.AggregatedDiscoveryServiceServicer):  # type: ignor
         envoy = _Envoy()
         self._store.join(envoy)
         reader = asyncio.create_task(self._read(requests, envoy))
+        loop = asyncio.get_running_loop()
+        ends = None if self._visit_seconds is None else loop.time() + self._visit_seconds
         try:
             while not envoy.gone:
-                await envoy.news.wait()
+                with suppress(TimeoutError):
+                    async with asyncio.timeout_at(ends):
+                        await envoy.news.wait()
+                if ends is not None and loop.time() >= ends:
+                    break
                 await asyncio.sleep(0)  # what changes together is told together
                 envoy.news.clear()
                 for message_ in self._store.news(envoy, self._nonces):

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from roadstead.gateway.envoy.resources import ANSWERS, HTTP_OPTIONS, LIMITS, ROUTE
+from roadstead.gateway.ledger.history import LATENCY_BOUNDS
 
 TYPE: Final = "type.googleapis.com/"
 MIB: Final = 1_048_576
@@ -85,7 +86,10 @@ def bootstrap(settings: EnvoySettings) -> dict[str, Any]:
                 {**_plain(ANSWERS), "load_assignment": _assignment(ANSWERS, [_endpoint("127.0.0.1", settings.answerer_port)])},
             ],
         },
-        "stats_config": {"stats_matcher": {"inclusion_list": {"patterns": list(_statistics())}}},
+        "stats_config": {
+            "stats_matcher": {"inclusion_list": {"patterns": list(_statistics())}},
+            "histogram_bucket_settings": [{"match": {"prefix": "cluster."}, "buckets": list(LATENCY_BOUNDS)}],
+        },
         "overload_manager": {
             "resource_monitors": [
                 {

@@ -29,10 +29,11 @@ class Counts(Protocol):
 
 
 class LoadReports(lrs_pb2_grpc.LoadReportingServiceServicer):  # type: ignore[misc]
-    """Takes the reports of Envoys."""
+    """Takes the reports of Envoys. ``visit_seconds`` as in ``ads.Discovery``."""
 
-    def __init__(self, counts: Counts) -> None:
+    def __init__(self, counts: Counts, visit_seconds: float | None = None) -> None:
         self._counts = counts
+        self._visit_seconds = visit_seconds
         self._busy: dict[str, set[str]] = {}
         """Clusters that an Envoy last reported requests under way for; one that it leaves out has none."""
 
@@ -40,6 +41,8 @@ class LoadReports(lrs_pb2_grpc.LoadReportingServiceServicer):  # type: ignore[mi
         """One stream of one Envoy."""
         node = ""
         began = False
+        loop = asyncio.get_running_loop()
+        came = loop.time()
         async for request in requests:
             node = request.node.id or node
             if not began:
@@ -49,6 +52,8 @@ class LoadReports(lrs_pb2_grpc.LoadReportingServiceServicer):  # type: ignore[mi
                 yield lrs_pb2.LoadStatsResponse(send_all_clusters=True, load_reporting_interval=interval)
                 continue  # the first message only says who speaks
             self._take(node, request)
+            if self._visit_seconds is not None and loop.time() - came >= self._visit_seconds:
+                return
             await asyncio.sleep(0)
 
     def _take(self, node: str, request: Any) -> None:

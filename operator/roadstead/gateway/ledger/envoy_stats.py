@@ -7,6 +7,7 @@ scales by these figures, so that it does no harm to lose the last seconds of the
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 from typing import Final, Protocol
 
@@ -16,6 +17,7 @@ from roadstead.api.container import Protocol as Wire
 from roadstead.gateway.ledger.history import LATENCY, LATENCY_BOUNDS, USER_ERRORS
 from roadstead.gateway.ledger.ledger import Ledger
 
+log = logging.getLogger(__name__)
 _WIRES: Final = "|".join(wire for wire in Wire if wire is not Wire.HTTP)
 FILTER: Final = rf"^(server\.uptime|cluster\.[wd]-[0-9a-f]{{24}}(\.({_WIRES}))?\.upstream_rq_(4xx|time))$"
 """Not the same figures once more, as Envoy shows them by where a request came from (``….external.upstream_rq_time``)."""
@@ -71,7 +73,10 @@ class EnvoyStats:
     async def run(self, readings: Readings) -> None:
         """Look every POLL_SECONDS."""
         while True:
-            await self.look(readings)
+            try:
+                await self.look(readings)
+            except ValueError as error:
+                log.warning("Can't read Envoy's statistics: %s", error)
             await asyncio.sleep(POLL_SECONDS)
 
     async def look(self, readings: Readings) -> None:
