@@ -40,16 +40,16 @@ def rendered_chart(*flags: str) -> list[Body]:
     return [body for body in yaml.safe_load_all(done.stdout) if body]
 
 
-def install_rbac(cluster: Cluster, *, kinds: bool = True) -> str:
+def install_rbac(cluster: Cluster, *flags: str, kinds: bool = True) -> str:
     """Apply the chart without its pods. Returns the user name of the operator's service account.
 
-    ``kinds``: also what is of our own kinds or refers to them; their definitions must be there.
+    ``flags`` are Helm's. ``kinds``: also what is of our own kinds or refers to them; their definitions must be there.
     """
     cluster.kubectl("create", "namespace", NAMESPACE, check=False)
     left_out = {"Deployment", "PodDisruptionBudget", "Service"}
     if not kinds:
         left_out |= {"Platform", "ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"}
-    kept = [body for body in rendered_chart() if body["kind"] not in left_out]
+    kept = [body for body in rendered_chart(*flags) if body["kind"] not in left_out]
     cluster.kubectl("apply", "--server-side", "-f", "-", input=yaml.safe_dump_all(kept))
     account = next(body for body in kept if body["kind"] == "ServiceAccount")
     return f"system:serviceaccount:{NAMESPACE}:{account['metadata']['name']}"

@@ -1,0 +1,151 @@
+"""How fast Workloads wake: ``python -m tests.bench.wakes [--workloads N] [--write]``, on the control tier with kwok and KEDA.
+
+N Workloads at zero get one request each at the same moment, through the real gateway, KEDA, HPA and scheduler; kwok's pods are ready at
+once, so what is measured is everything but the container's own start. With KEDA alone, and with the gateway's fast path.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import aiohttp
+import uvloop
+
+from hack.cluster import beside
+from hack.cluster.control import ControlCluster, control_cluster
+from hack.cluster.keda import keda
+from roadstead.api.identity import object_id
+from roadstead.kube.client import ApiClient
+from roadstead.kube.config import load
+from roadstead.kube.resource import DEPLOYMENTS, NAMESPACES
+from roadstead.resources import WORKLOADS
+from tests.bench.measure import Moments, share
+from tests.build import http_autoscaling, raw_artifact, raw_workload
+from tests.clusters import (
+    ROOT,
+    add_fake_nodes,
+    apply,
+    declare_platform,
+    install_crds,
+    install_rbac,
+    operator_access,
+    running_operator,
+    wait_admission,
+)
+from tests.support.gateways import Replica, gateway_access, running_gateway
+from tests.support.rest import account
+from tests.world import gateway, here
+
+TEAM = "team"
+BEGIN, END = "<!-- wakes: begin -->", "<!-- wakes: end -->"
+DOCUMENT = ROOT / "docs" / "benchmarks.md"
+PATIENCE_SECONDS = 300.0
+SCALING = {"cooldownSeconds": 5, "pollingIntervalSeconds": 5}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="How fast Workloads wake")
+    parser.add_argument("--workloads", type=int, default=100)
+    parser.add_argument("--write", action="store_true", help=f"into {DOCUMENT.name}")
+    chosen = parser.parse_args()
+    with cluster_with_keda() as (cluster, one):
+        table = uvloop.run(run(cluster, one, chosen.workloads))
+    print(table)
+    if chosen.write:
+        before, _, rest = DOCUMENT.read_text().partition(BEGIN)
+        command = f"`python -m tests.bench.wakes --workloads {chosen.workloads}`, {time.strftime('%Y-%m-%d')}"
+        DOCUMENT.write_text(f"{before}{BEGIN}\n{command}\n\n{table}\n{END}{rest.partition(END)[2]}")
+
+
+@contextmanager
+def cluster_with_keda() -> Iterator[tuple[ControlCluster, Replica]]:
+    """A control tier with kwok, KEDA, the operator and one gateway replica."""
+    with control_cluster(kwok=True, extra_apiserver_flags=beside.AGGREGATION_FLAGS) as cluster:
+        install_crds(cluster)
+        install_rbac(cluster, "--set=platform.gateway.fastPath=true")
+        add_fake_nodes(cluster, 2)
+        wait_admission(cluster)
+        with keda(cluster), running_operator(cluster, operator_access(cluster)), running_gateway(cluster, gateway_access(cluster)) as one:
+            gateway(cluster, ready=True)
+            yield cluster, one
+
+
+async def run(cluster: ControlCluster, one: Replica, count: int) -> str:
+    """Bring all to zero, wake them, twice; returns the table in Markdown."""
+    names = [f"w{number:03d}" for number in range(count)]
+    settings = {"scalerAddress": one.scaler, "queueTotal": 100000, "queuePerWorkload": 1000}
+    declare_platform(cluster, gateway=settings, scaling=SCALING)
+    rows = []
+    async with ApiClient(load(cluster.kubeconfig), user_agent="bench-wakes") as client:
+        await client.create(NAMESPACES, None, {"metadata": {"name": TEAM}})
+        token = account(cluster, TEAM, "caller", "roadstead-invoke")
+        runtime = http_autoscaling("httpRequestsConcurrency", low=0, high=3)
+        apply(cluster, here(TEAM, raw_artifact(status="registered")))
+        apply(cluster, *(here(TEAM, raw_workload(name, runtime=runtime)) for name in names))
+        for what, fast in (("KEDA", False), ("the fast path", True)):
+            declare_platform(cluster, gateway={**settings, "fastPath": fast}, scaling=SCALING)
+            await asleep(client, count)
+            rows.append(await woken(client, one, token, names, what))
+            rows.append(await woken_one(client, one, token, names[0], what, count))
+    head = ["woken by", "Workloads at once", "replicas ≥ 1 after: p50, s", "p95, s", "max, s"]
+    lines = [head, ["---", *("---:" for _ in head[1:])], *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+
+
+async def asleep(client: ApiClient, count: int) -> None:
+    """Return when all are at zero and sure to wake."""
+    seen = Moments(client, WORKLOADS, TEAM, lambda _: False)
+    states: dict[str, bool] = {}
+
+    def changed(body: Any) -> None:
+        ready = next((c for c in (body.get("status") or {}).get("conditions", ()) if c["type"] == "Ready"), {})
+        states[body["metadata"]["name"]] = ready.get("status") == "True" and ready.get("reason") == "ScaledToZero"
+
+    seen.changed = changed
+    watching = await seen.begin()
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while sum(states.values()) < count:
+        assert time.monotonic() < deadline, f"only {sum(states.values())} of {count} are at zero"
+        await asyncio.sleep(0.5)
+    watching.cancel()
+    await asyncio.sleep(2)
+
+
+async def woken(client: ApiClient, one: Replica, token: str, names: list[str], what: str) -> list[str]:
+    """One request for each at the same moment; the row says when their Deployments had a replica."""
+    seen = Moments(client, DEPLOYMENTS, TEAM, lambda body: (body["spec"].get("replicas") or 0) >= 1)
+    watching = await seen.begin()
+    began = time.monotonic()
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+
+        async def ask(name: str) -> None:
+            url = f"{one.url}/api/v2/endpoints/workloads/{object_id('workloads', TEAM, name)}/"
+            async with session.get(url, headers={"Authorization": f"Bearer {token}"}) as answer:
+                await answer.read()  # kwok's pods answer nothing: what counts is that there is one
+
+        asking = [asyncio.create_task(ask(name)) for name in names]
+        await seen.all_of(len(names), PATIENCE_SECONDS)
+        for task in asking:
+            task.cancel()
+        await asyncio.gather(*asking, return_exceptions=True)
+    watching.cancel()
+    waits = [seen.at[name] - began for name in names]
+    row = [what, str(len(names)), *(f"{value:.2f}" for value in (share(waits, 0.5), share(waits, 0.95), max(waits)))]
+    print(json.dumps(row), flush=True)
+    return row
+
+
+async def woken_one(client: ApiClient, one: Replica, token: str, name: str, what: str, count: int) -> list[str]:
+    """The same for one alone."""
+    await asleep(client, count)
+    return await woken(client, one, token, [name], what)
+
+
+if __name__ == "__main__":
+    main()
