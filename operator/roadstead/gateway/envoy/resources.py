@@ -13,6 +13,7 @@ from envoy.config.cluster.v3 import cluster_pb2
 from envoy.config.endpoint.v3 import endpoint_pb2
 from envoy.config.route.v3 import route_pb2
 from envoy.extensions.filters.http.ext_authz.v3 import ext_authz_pb2  # noqa: F401 - ParseDict needs to know its type
+from envoy.extensions.retry.host.previous_hosts.v3 import previous_hosts_pb2  # noqa: F401 - the same
 from envoy.extensions.retry.priority.previous_priorities.v3 import previous_priorities_config_pb2  # noqa: F401 - the same
 from envoy.extensions.transport_sockets.tls.v3 import tls_pb2  # noqa: F401 - the same
 from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2  # noqa: F401 - the same
@@ -34,6 +35,8 @@ LIMITS: Final = {
         {"max_connections": UNLIMITED, "max_pending_requests": UNLIMITED, "max_requests": UNLIMITED, "max_retries": UNLIMITED},
     ]
 }
+PODS_TRIED: Final = 3
+"""How many pods may refuse a connection before the caller is told that none can be reached."""
 HTTP_OPTIONS: Final = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 IDLE_CONNECTION_SECONDS: Final = 60
 """Idle connections to pods are given up before most servers do, lest a request meets one that is just being closed."""
@@ -108,13 +111,23 @@ def routes(idle_timeout_seconds: int) -> route_pb2.RouteConfiguration:
         # Only what no pod has seen anything of is tried again, so that nothing is ever done twice.
         "retry_policy": {
             "retry_on": "connect-failure,refused-stream",
-            "num_retries": 4,
+            "num_retries": PODS_TRIED,
             "retry_back_off": {"base_interval": "0.01s", "max_interval": "0.2s"},
+            # Chance alone would send every other request for two pods, one of them dead, to the dead one again.
+            "retry_host_predicate": [
+                {
+                    "name": "envoy.retry_host_predicates.previous_hosts",
+                    "typed_config": {
+                        "@type": "type.googleapis.com/envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate",
+                    },
+                }
+            ],
+            "host_selection_retry_max_attempts": 10,
             "retry_priority": {
                 "name": "envoy.retry_priorities.previous_priorities",
                 "typed_config": {
                     "@type": "type.googleapis.com/envoy.extensions.retry.priority.previous_priorities.v3.PreviousPrioritiesConfig",
-                    "update_frequency": 2,
+                    "update_frequency": PODS_TRIED,
                 },
             },
         },
