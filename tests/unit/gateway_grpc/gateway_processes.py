@@ -10,6 +10,7 @@ from typing import Any
 
 import grpc
 
+from roadstead.gateway.control import OPTIONS
 from roadstead.gateway.ledger.ledger import Ledger
 from roadstead.gateway.peers import Peers
 from roadstead.gateway.tls import SNI, Certificates
@@ -28,7 +29,7 @@ async def until(condition: Callable[[], object], what: str, seconds: float = 15)
 @asynccontextmanager
 async def serving(*handlers: Any, address: str = "127.0.0.1:0", credentials: Any = None) -> AsyncIterator[str]:
     """A server for the length of the ``with`` block; it ends as a killed one does."""
-    server = grpc.aio.server()
+    server = grpc.aio.server(options=OPTIONS)
     server.add_generic_rpc_handlers(handlers)
     port = server.add_insecure_port(address) if credentials is None else server.add_secure_port(address, credentials)
     await server.start()

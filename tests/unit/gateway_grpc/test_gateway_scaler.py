@@ -280,3 +280,11 @@ async def test_while_not_everything_is_known_a_stream_says_only_yes(gateway: Gat
     await asyncio.sleep(0.2)
     gateway.ready = True
     assert not await said(idle)
+
+
+async def test_thousands_of_streams_opened_at_once_are_all_answered(gateway: Gateway) -> None:
+    """As when KEDA comes back. By itself gRPC drops some of more than 1,000 calls at once, without a word to the caller."""
+    streams = [gateway.stream() for _ in range(3000)]
+    assert not any(await asyncio.gather(*(said(stream, 60) for stream in streams)))
+    gateway.used(1)
+    assert all(await asyncio.gather(*(said(stream, 60) for stream in streams)))
