@@ -15,8 +15,9 @@ from typing import IO, Final
 
 from pydantic import BaseModel
 
+from roadstead.gateway.ledger.changes import Changes
 from roadstead.gateway.ledger.envoy_stats import EnvoyStats, Seen
-from roadstead.gateway.ledger.ledger import Changes, Ledger
+from roadstead.gateway.ledger.ledger import Ledger
 from roadstead.gateway.ledger.state import read
 
 log = logging.getLogger(__name__)

@@ -6,7 +6,6 @@ clocks, seconds since 1970; a process whose clock is wrong by seconds is wrong b
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
@@ -16,6 +15,7 @@ from typing import Any, Final
 
 import orjson
 
+from roadstead.gateway.ledger.changes import Changes
 from roadstead.gateway.ledger.history import ISSUED, SERVER_ERRORS, Buckets, History
 from roadstead.gateway.ledger.present import NOTHING, Present, endpoint
 from roadstead.gateway.ledger.state import State, read
@@ -31,29 +31,6 @@ class Count:
 
     value: int
     exact: bool
-
-
-class Changes:
-    """What this process has to say that one listener has not heard yet. ``urgent`` is set by what can't wait for the next round."""
-
-    def __init__(self, ledger: Ledger) -> None:
-        self.urgent = asyncio.Event()
-        self.minutes: defaultdict[str, set[int]] = defaultdict(set)
-        self.nodes: set[str] = set()
-        self.demanded: set[str] = set()
-        self.processes: set[str] = set()
-        self._ledger = ledger
-
-    def take(self) -> bytes | None:
-        """It all, once; None if there is nothing."""
-        if not (self.minutes or self.nodes or self.processes):
-            return None
-        told = self._ledger.told(self)
-        self.minutes.clear()
-        self.nodes.clear()
-        self.demanded.clear()
-        self.processes.clear()
-        return told
 
 
 class Ledger:
@@ -215,7 +192,7 @@ class Ledger:
     @contextmanager
     def follow(self) -> Iterator[Changes]:
         """Collect, for one listener, what changes here from now on."""
-        changes = Changes(self)
+        changes = Changes(self._told)
         self._followers.add(changes)
         try:
             yield changes
@@ -243,7 +220,7 @@ class Ledger:
             yield self._written(counts=counts)
         yield self._written(whole=True, known_since=self.known_since, rated_since=self.rated_since)
 
-    def told(self, changes: Changes) -> bytes:
+    def _told(self, changes: Changes) -> bytes:
         """The present values of what has changed."""
         counts = {key: self._history.said(self._origin, key, minutes) for key, minutes in changes.minutes.items()}
         return self._written(
