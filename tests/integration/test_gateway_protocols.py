@@ -278,7 +278,7 @@ def test_the_last_pod_goes(place: Place) -> None:
             except httpx.TimeoutException:
                 return None
 
-        going = pool.submit(place.pods, name, leaving=last)
+        pool.submit(place.pods, name, leaving=last)
         for number in range(500):
             with place.client() as probing:
                 if call(probing, 1000 + number, 1) is None:
