@@ -47,6 +47,8 @@ class _Envoy:
     everything: set[str] = field(default_factory=set)
     wanted: dict[str, set[str]] = field(default_factory=lambda: {kind: set() for kind in ORDER})
     dirty: dict[str, dict[str, None]] = field(default_factory=lambda: {kind: {} for kind in ORDER})
+    owed: set[str] = field(default_factory=set)
+    """Types of which it must hear even if there is nothing: it starts no listener before, and waits 15 s for a word."""
     sent: dict[str, list[tuple[str, str, int]]] = field(default_factory=dict)
     taken: dict[tuple[str, str], int] = field(default_factory=dict)
     news: asyncio.Event = field(default_factory=asyncio.Event)
@@ -138,6 +140,7 @@ class Store:
         if WILDCARD in names or (first and not names and kind == CLUSTERS):
             names.discard(WILDCARD)
             envoy.everything.add(kind)
+            envoy.owed.add(kind)
             envoy.dirty[kind].update(dict.fromkeys(self._resources[kind]))
         envoy.wanted[kind] |= names
         envoy.dirty[kind].update(dict.fromkeys(names))
@@ -151,7 +154,7 @@ class Store:
         for name in request.resource_names_unsubscribe:
             envoy.wanted[kind].discard(name)
             envoy.dirty[kind].pop(name, None)
-        if any(envoy.dirty.values()):
+        if envoy.owed or any(envoy.dirty.values()):
             envoy.news.set()
 
     def news(self, envoy: _Envoy, nonces: Iterable[int]) -> list[Any]:
@@ -162,7 +165,8 @@ class Store:
         found = []
         for kind, nonce in zip(ORDER, nonces, strict=False):
             names, envoy.dirty[kind] = envoy.dirty[kind], {}
-            if names:
+            if names or kind in envoy.owed:
+                envoy.owed.discard(kind)
                 found.append(self._message(envoy, kind, names, str(nonce)))
         return found
 

@@ -141,7 +141,7 @@ def _listener(settings: EnvoySettings) -> dict[str, Any]:
                 },
             }
         ],
-        "local_reply_config": {"body_format": {"json_format": {"detail": "%LOCAL_REPLY_BODY%"}, "content_type": "application/json"}},
+        "local_reply_config": _own_words(),
         "rds": {"route_config_name": ROUTE, "config_source": {"ads": {}, "resource_api_version": "V3"}},
         "http_filters": [_verdicts(), _authorization(), _filter("router", "router.v3.Router")],
     }
@@ -150,6 +150,37 @@ def _listener(settings: EnvoySettings) -> dict[str, Any]:
         "address": _address(settings.host, settings.port),
         "per_connection_buffer_limit_bytes": MIB,
         "filter_chains": [{"filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]}],
+    }
+
+
+def _own_words() -> dict[str, Any]:
+    """What Envoy says itself gets the form of all other errors, and words where it has none.
+
+    The authoriser's refusals have that form, and would get it twice; those of 5xx are Envoy's own, for an authoriser that is away.
+    """
+
+    def status(operator: str, code: int) -> dict[str, Any]:
+        return {"status_code_filter": {"comparison": {"op": operator, "value": {"default_value": code, "runtime_key": "roadstead.none"}}}}
+
+    def flags(*names: str) -> dict[str, Any]:
+        return {"response_flag_filter": {"flags": names}}
+
+    def words(which: dict[str, Any], said: str, *headers: tuple[str, str]) -> dict[str, Any]:
+        added = [{"header": {"key": key, "value": value}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"} for key, value in headers]
+        return {"filter": which, "body": {"inline_string": said}, "headers_to_add": added}
+
+    refused = {"and_filter": {"filters": [flags("UAEX"), status("LE", 499)]}}
+    as_it_is = {"text_format_source": {"inline_string": "%LOCAL_REPLY_BODY%"}, "content_type": "application/json"}
+    soon = ("retry-after", "1")
+    return {
+        "mappers": [
+            {"filter": refused, "body_format_override": as_it_is},
+            words(flags("UAEX"), "permission can't be asked for at the moment; try again", soon),
+            # No cluster, no pod, none that can be connected to: as the answerer says it.
+            words(flags("NC", "UH", "UF"), "the service can't be reached at the moment; try again", soon),
+            words(status("EQ", 400), "this is not a valid HTTP request"),
+        ],
+        "body_format": {"json_format": {"detail": "%LOCAL_REPLY_BODY%"}, "content_type": "application/json"},
     }
 
 
@@ -175,7 +206,11 @@ def _authorization() -> dict[str, Any]:
             # The process beside us may be starting anew: then a sibling is asked.
             "retry_policy": {"retry_on": "connect-failure,reset,refused-stream", "num_retries": 4},
             "authorization_request": {
-                "headers_to_add": [{"key": "x-roadstead-client", "value": "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%"}]
+                "headers_to_add": [
+                    {"key": "x-roadstead-client", "value": "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%"},
+                    # Envoy gives every such retry policy 10 s a try, and no field to change it: held requests would be asked about anew.
+                    {"key": "x-envoy-upstream-rq-per-try-timeout-ms", "value": "0"},
+                ]
             },
             "authorization_response": {
                 "allowed_upstream_headers": _names(answer),

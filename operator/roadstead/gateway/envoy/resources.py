@@ -110,7 +110,7 @@ def routes(idle_timeout_seconds: int) -> route_pb2.RouteConfiguration:
         "idle_timeout": f"{idle_timeout_seconds}s",
         # Only what no pod has seen anything of is tried again, so that nothing is ever done twice.
         "retry_policy": {
-            "retry_on": "connect-failure,refused-stream",
+            "retry_on": "connect-failure,refused-stream,reset-before-request",
             "num_retries": PODS_TRIED,
             "retry_back_off": {"base_interval": "0.01s", "max_interval": "0.2s"},
             # Chance alone would send every other request for two pods, one of them dead, to the dead one again.
@@ -122,7 +122,7 @@ def routes(idle_timeout_seconds: int) -> route_pb2.RouteConfiguration:
                     },
                 }
             ],
-            "host_selection_retry_max_attempts": 10,
+            "host_selection_retry_max_attempts": 100,  # of two by chance, each attempt finds another pod one time in four
             "retry_priority": {
                 "name": "envoy.retry_priorities.previous_priorities",
                 "typed_config": {
@@ -142,16 +142,13 @@ def routes(idle_timeout_seconds: int) -> route_pb2.RouteConfiguration:
                 "routes": [
                     {
                         "match": {"path": "/healthz"},
-                        "direct_response": {"status": 200, "body": {"inline_string": "ok\n"}},
+                        "direct_response": {"status": 200, "body": {"inline_string": "ok"}},
                         "typed_per_filter_config": unasked,
                     },
                     *(_endpoint(kind, action, known) for kind in KINDS for known in (unasked, None)),
                     {
                         "match": {"prefix": "/"},
-                        "direct_response": {"status": 404, "body": {"inline_string": '{"detail":"there is nothing to call here"}'}},
-                        "response_headers_to_add": [
-                            {"header": {"key": "content-type", "value": "application/json"}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
-                        ],
+                        "direct_response": {"status": 404, "body": {"inline_string": "there is nothing to call here"}},
                         "typed_per_filter_config": unasked,
                     },
                 ],

@@ -1,0 +1,372 @@
+"""What passes through Envoy, and how: paths, streams, WebSockets, and what becomes of a request whose pod fails.
+
+Envoy is real and has the gateway's configuration; see tests/support/lone_envoy.py for what stands around it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import grpc.aio
+import pytest
+
+from hack.cluster.certificates import Authority
+from hack.cluster.control import free_ports
+from roadstead.api.container import Protocol
+from tests.support.lone_envoy import HOST, PREFIX, TOKEN, Echo, Gate, LoneEnvoy, lone_envoy, read_body, read_head, reply, request, serving
+
+
+@pytest.fixture
+async def envoy() -> AsyncIterator[LoneEnvoy]:
+    async with lone_envoy() as one:
+        yield one
+        assert one.store.rejected == 0, one.log()
+        assert "lua.errors: 0" in await one.admin("/stats?filter=lua"), one.log()
+
+
+async def test_the_container_sees_its_own_paths(envoy: LoneEnvoy) -> None:
+    echo = Echo()
+    await envoy.pods(await envoy.listen(echo))
+    table = {
+        "": "/",
+        "/": "/",
+        "?q=1": "/?q=1",
+        "/a/b%2Fc?q=1%202&r=a/../b": "/a/b%2Fc?q=1%202&r=a/../b",
+        "//x": "//x",
+        "/a/./b": "/a/b",
+        "/a/../b": "/b",
+        "/a;b=c": "/a;b=c",
+        "/%E4%B8%AD": "/%E4%B8%AD",
+    }
+    for asked, wanted in table.items():
+        answer = await envoy.get(asked)
+        assert (answer.status, echo.seen[-1].path) == (200, wanted), asked
+    seen = echo.seen[-1]
+    assert seen.all("x-forwarded-prefix") == [PREFIX]
+    assert seen.all("x-roadstead-user") == ["ada"]
+    assert not seen.all("authorization")
+    assert not seen.all("x-roadstead-cluster")
+
+
+async def test_no_workloads_are_no_reason_to_wait(envoy: LoneEnvoy) -> None:
+    """Envoy opens its port once it has heard of clusters, be it that there are none; without a word it waits 15 s."""
+    assert "LIVE" in await envoy.admin("/ready")
+    assert "init_fetch_timeout: 0" in await envoy.admin("/stats?filter=cluster_manager.cds.init_fetch_timeout")
+
+
+async def test_errors_have_one_form(envoy: LoneEnvoy) -> None:
+    await envoy.pods()
+    refused = await envoy.send(request(PREFIX + "/x", token=None))
+    assert (refused.status, refused.json, refused.header("www-authenticate")) == (401, {"detail": "who are you?"}, "Bearer")
+    unknown = await envoy.send(request("/api/v2/endpoints/workloads/ffff/x"))
+    assert (unknown.status, unknown.json) == (404, {"detail": "no such thing"})
+    elsewhere = await envoy.send(request("/elsewhere"))
+    assert (elsewhere.status, elsewhere.json) == (404, {"detail": "there is nothing to call here"})
+    nobody = await envoy.get("/x")
+    assert (nobody.status, nobody.header("retry-after")) == (503, "1")
+    envoy.gate.cluster = "w-never-told"
+    untold = await envoy.get("/x")
+    for answer in (refused, unknown, elsewhere, nobody, untold):
+        assert answer.header("content-type") == "application/json"
+        assert list(answer.json) == ["detail"]
+        assert answer.json["detail"]
+
+
+async def test_events_are_not_held_back(envoy: LoneEnvoy) -> None:
+    """Each event must have arrived at the client before the service makes the next."""
+    arrived = asyncio.Semaphore(0)
+
+    async def events(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_head(reader)
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n")
+        for _ in range(5):
+            writer.write(b"9\r\ndata: x\n\n\r\n")
+            await arrived.acquire()
+        writer.write(b"0\r\n\r\n")
+
+    await envoy.pods(await envoy.listen(events))
+    reader, writer = await asyncio.open_connection(HOST, envoy.port)
+    writer.write(request(PREFIX + "/events"))
+    await reader.readuntil(b"\r\n\r\n")
+    for _ in range(5):
+        async with asyncio.timeout(10):
+            await reader.readuntil(b"data: x\n\n")
+        arrived.release()
+    assert (await reader.read()).endswith(b"0\r\n\r\n")
+    writer.close()
+
+
+async def test_websocket(envoy: LoneEnvoy) -> None:
+    async def socket(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await read_head(reader)
+        assert head is not None
+        assert head.all("upgrade") == ["websocket"]
+        writer.write(b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\n\r\n")
+        while data := await reader.read(100):
+            writer.write(data[::-1])
+
+    await envoy.pods(await envoy.listen(socket))
+    reader, writer = await asyncio.open_connection(HOST, envoy.port)
+    head = f"GET {PREFIX}/ws HTTP/1.1\r\nhost: a\r\nauthorization: {TOKEN}\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n"
+    writer.write(head.encode())
+    async with asyncio.timeout(10):
+        assert b" 101 " in await reader.readuntil(b"\r\n\r\n")
+        for word in (b"abc", b"defgh"):
+            writer.write(word)
+            assert await reader.readexactly(len(word)) == word[::-1]
+    writer.close()
+
+
+class Echoes(grpc.GenericRpcHandler):
+    """A gRPC service: one answer to /p.S/Unary, three to /p.S/Stream."""
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler | None:
+        if handler_call_details.method == "/p.S/Unary":
+            return grpc.unary_unary_rpc_method_handler(self.unary)
+        return grpc.stream_stream_rpc_method_handler(self.stream)
+
+    async def unary(self, message: bytes, _: object) -> bytes:
+        return message * 2
+
+    async def stream(self, messages: AsyncIterator[bytes], _: object) -> AsyncIterator[bytes]:
+        async for message in messages:
+            yield message + b"!"
+
+
+async def test_grpc_through_h2c(envoy: LoneEnvoy) -> None:
+    server = grpc.aio.server(handlers=[Echoes()])
+    (port,) = free_ports(1)
+    assert server.add_insecure_port(f"{HOST}:{port}") == port
+    await server.start()
+    try:
+        await envoy.pods((HOST, port), protocol=Protocol.H2C)
+        async with grpc.aio.insecure_channel(f"{HOST}:{envoy.port}") as channel:
+            token = (("authorization", TOKEN),)
+            assert await channel.unary_unary(f"{PREFIX}/p.S/Unary")(b"a", metadata=token, timeout=10) == b"aa"
+            call = channel.stream_stream(f"{PREFIX}/p.S/Stream")(metadata=token, timeout=10)
+            for word in (b"one", b"two"):  # each is answered before the next is said
+                await call.write(word)
+                assert await call.read() == word + b"!"
+            await call.done_writing()
+            with pytest.raises(grpc.aio.AioRpcError) as refused:
+                await channel.unary_unary(f"{PREFIX}/p.S/Unary")(b"a", timeout=10)
+            assert refused.value.code() == grpc.StatusCode.UNAUTHENTICATED
+            await envoy.pods(protocol=Protocol.H2C)
+            with pytest.raises(grpc.aio.AioRpcError) as nobody:
+                await channel.unary_unary(f"{PREFIX}/p.S/Unary")(b"a", metadata=token, timeout=10)
+            assert nobody.value.code() == grpc.StatusCode.UNAVAILABLE
+    finally:
+        await server.stop(0)
+
+
+async def test_https_upstream_and_its_last_resort(envoy: LoneEnvoy, tmp_path: Path) -> None:
+    """The container's certificate is nobody's we know. The answerer, behind it in the same cluster, speaks no TLS."""
+    pair = Authority.create(tmp_path).server("pod", ["pod"], [])
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pair.certificate, pair.key)
+    echo = Echo()
+    await envoy.pods(await envoy.listen(echo, ssl=context), protocol=Protocol.HTTPS)
+    assert (await envoy.get("/x")).body == b"echo"
+    await envoy.pods(protocol=Protocol.HTTPS)
+    nobody = await envoy.get("/x")
+    assert (nobody.status, nobody.header("retry-after")) == (503, "1")
+
+
+async def test_a_request_that_reached_a_pod_is_never_repeated(envoy: LoneEnvoy) -> None:
+    """The pod reads it whole and dies without a word: nobody knows what it did, so nobody may do it again."""
+    begun: Counter[str] = Counter()
+
+    async def dies(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await read_head(reader)
+        assert head is not None
+        begun[head.line.split()[0]] += 1
+        await read_body(reader, head)
+        writer.transport.abort()
+
+    await envoy.pods(await envoy.listen(dies), await envoy.listen(dies))
+    for method in ("GET", "POST"):
+        answer = await envoy.get("/do", method=method, body=b"pay" if method == "POST" else b"")
+        assert answer.status == 503
+    assert begun == {"GET": 1, "POST": 1}
+
+
+async def test_a_dead_pod_costs_no_request(envoy: LoneEnvoy) -> None:
+    """Its address is still known and refuses; the other pod serves all, bodies too."""
+    echo = Echo()
+    (dead,) = free_ports(1)
+    await envoy.pods((HOST, dead), await envoy.listen(echo))
+    body = b"x" * 200_000
+    answers = await asyncio.gather(*(envoy.get(f"/{n}", method="POST", body=body) for n in range(60)))
+    assert Counter(answer.status for answer in answers) == {200: 60}
+    assert echo.bodies == [body] * 60
+
+
+async def test_only_dead_pods(envoy: LoneEnvoy) -> None:
+    """Then the answerer has the word, and says so in our form."""
+    await envoy.pods(*((HOST, port) for port in free_ports(2)))
+    answers = await asyncio.gather(*(envoy.get("/x", method="POST", body=b"a") for _ in range(20)))
+    assert Counter((answer.status, answer.header("retry-after")) for answer in answers) == {(503, "1"): 20}
+
+
+async def test_pods_come_and_go_under_load(envoy: LoneEnvoy) -> None:
+    """Removed from what Envoy is told first, then gone: no request fails, and those that are under way end well."""
+
+    async def slow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while (head := await read_head(reader)) is not None:
+            await read_body(reader, head)
+            await asyncio.sleep(0.02)
+            writer.write(reply(200, b"done"))
+
+    pods = [await envoy.listen(slow) for _ in range(3)]
+    await envoy.pods(*pods)
+    seen: Counter[int] = Counter()
+    over = asyncio.Event()
+
+    async def client() -> None:
+        while not over.is_set():
+            seen[(await envoy.get("/x", method="POST", body=b"a")).status] += 1
+
+    clients = [asyncio.create_task(client()) for _ in range(6)]
+    for turn in range(30):
+        await envoy.pods(*(pod for index, pod in enumerate(pods) if index != turn % 3))
+        await asyncio.sleep(0.05)
+    over.set()
+    await asyncio.gather(*clients)
+    assert seen[200] > 100
+    assert set(seen) == {200}
+
+
+async def test_the_least_busy_pod_is_asked(envoy: LoneEnvoy) -> None:
+    """One pod never answers: of two chosen by chance the other one is less busy, so the stuck one gets a quarter and not half."""
+    stuck, met, over = Counter[str](), asyncio.Semaphore(0), asyncio.Event()
+
+    async def never(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_head(reader)
+        stuck["requests"] += 1
+        met.release()
+        await over.wait()
+        writer.write(reply(200, b"late"))
+
+    async def at_once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while await read_head(reader) is not None:
+            writer.write(reply(200, b"now"))
+            met.release()
+
+    await envoy.pods(await envoy.listen(never), await envoy.listen(at_once))
+    waiting = []
+    for _ in range(200):
+        waiting.append(asyncio.create_task(envoy.get("/x")))
+        await met.acquire()
+    over.set()
+    assert {(await task).status for task in waiting} == {200}
+    assert stuck["requests"] < 80
+
+
+async def test_silence_is_cut_by_the_routes_idle_timeout_alone() -> None:
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await read_head(reader)
+        assert head is not None
+        await asyncio.sleep(0.5 if head.path == "/short" else 60)
+        writer.write(reply(200, b"at last"))
+
+    async with lone_envoy(idle_timeout_seconds=2) as envoy:
+        await envoy.pods(await envoy.listen(silent))
+        short, long = await asyncio.gather(envoy.get("/short"), envoy.get("/long"))
+        assert short.body == b"at last"
+        assert (long.status, long.json) == (504, {"detail": "stream timeout"})
+
+
+async def test_a_known_verdict_asks_nobody(envoy: LoneEnvoy) -> None:
+    echo = Echo()
+    await envoy.pods(await envoy.listen(echo))
+    envoy.gate.verdict_seconds = 60
+    for _ in range(5):
+        assert (await envoy.get("/x?y=1", "x-roadstead-user: mallory")).status == 200
+    assert len(envoy.gate.asked) == 1
+    first, last = echo.seen[0], echo.seen[-1]
+    same = [[pair for pair in head.headers if pair[0] != "x-request-id"] for head in (first, last)]
+    assert same[0] == same[1]
+    assert (first.line, last.line) == ("GET /x?y=1 HTTP/1.1",) * 2
+    for refused in (
+        request(PREFIX + "/x", token="Bearer bad"),
+        request(PREFIX + "/x", token=None),
+        request(PREFIX + "/x", "authorization: Bearer bad"),
+    ):
+        assert (await envoy.send(refused)).status == 401
+    for other in ("zz/x", "0/x", "%30/x"):  # a longer name is another endpoint, of which this verdict says nothing
+        asked = len(envoy.gate.asked)
+        await envoy.send(request(PREFIX + other))
+        assert len(envoy.gate.asked) == asked + 1, other
+
+
+async def test_a_verdict_ends(envoy: LoneEnvoy) -> None:
+    await envoy.pods(await envoy.listen(Echo()))
+    envoy.gate.verdict_seconds = 1
+    for _ in range(2):
+        await envoy.get("/x")
+        await asyncio.sleep(2.5)
+    assert len(envoy.gate.asked) == 2
+
+
+async def test_a_request_may_be_held_for_long(envoy: LoneEnvoy) -> None:
+    """Longer than any default of Envoy's; its body waits with it."""
+    echo = Echo()
+    await envoy.pods(await envoy.listen(echo))
+    envoy.gate.release = asyncio.Event()
+    held = asyncio.create_task(envoy.get("/x", method="POST", body=b"x" * 3_000_000))
+    await asyncio.sleep(17)
+    assert (len(envoy.gate.asked), echo.seen, held.done()) == (1, [], False)
+    envoy.gate.release.set()
+    assert (await held).status == 200
+    assert echo.bodies == [b"x" * 3_000_000]
+
+
+async def test_a_sibling_authorises_while_the_own_process_is_away(tmp_path: Path) -> None:
+    """The process beside Envoy dies under load, for longer than a check of its health, and comes back: nobody notices."""
+    pair = Authority.create(tmp_path).server("tls", ["roadstead-gateway"], [])
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pair.certificate, pair.key)
+    context.load_verify_locations(tmp_path / "ca.crt")
+    context.verify_mode = ssl.CERT_REQUIRED
+    control, sibling = free_ports(2)
+    beyond = Gate()
+    async with AsyncExitStack() as stack, lone_envoy(certificates=tmp_path, peers=((HOST, control, sibling),)) as envoy:
+        await serving(stack, beyond.serve, sibling, ssl=context)
+        while f"authoriser::{HOST}:{sibling}::health_flags::healthy" not in await envoy.admin("/clusters"):  # noqa: ASYNC110
+            await asyncio.sleep(0.1)  # until Envoy knows that there is a sibling
+        await envoy.pods(await envoy.listen(Echo()))
+        seen: Counter[int] = Counter()
+        over = asyncio.Event()
+
+        async def client() -> None:
+            while not over.is_set():
+                seen[(await envoy.get("/x", method="POST", body=b"a")).status] += 1
+
+        clients = [asyncio.create_task(client()) for _ in range(6)]
+        for _ in range(2):
+            await asyncio.sleep(0.5)
+            await envoy.close_gate()
+            asked = len(beyond.asked)
+            await asyncio.sleep(2)
+            assert len(beyond.asked) > asked
+            await envoy.open_gate()
+            asked = len(envoy.gate.asked)
+            await asyncio.sleep(2)
+            assert len(envoy.gate.asked) > asked
+        over.set()
+        await asyncio.gather(*clients)
+        assert set(seen) == {200}, seen
+
+
+async def test_without_a_word_of_the_authoriser_nobody_is_let_in(envoy: LoneEnvoy) -> None:
+    echo = Echo()
+    await envoy.pods(await envoy.listen(echo))
+    envoy.gate.broken = True
+    answer = await envoy.get("/x")
+    assert (answer.status, answer.json) == (503, {"detail": "permission can't be asked for at the moment; try again"})
+    assert not echo.seen
