@@ -204,7 +204,18 @@ def _authorization() -> dict[str, Any]:
         http_service={
             "server_uri": {"uri": "http://authoriser", "cluster": "authoriser", "timeout": f"{HELD_SECONDS}s"},
             # The process beside us may be starting anew: then a sibling is asked.
-            "retry_policy": {"retry_on": "connect-failure,reset,refused-stream", "num_retries": 4},
+            "retry_policy": {
+                "retry_on": "connect-failure,reset,refused-stream",
+                "num_retries": 6,
+                "retry_back_off": {"base_interval": "0.01s", "max_interval": "0.25s"},
+                "retry_priority": {
+                    "name": "envoy.retry_priorities.previous_priorities",
+                    "typed_config": {
+                        "@type": f"{TYPE}envoy.extensions.retry.priority.previous_priorities.v3.PreviousPrioritiesConfig",
+                        "update_frequency": 1,
+                    },
+                },
+            },
             "authorization_request": {
                 "headers_to_add": [
                     {"key": "x-roadstead-client", "value": "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%"},
