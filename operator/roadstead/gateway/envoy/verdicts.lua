@@ -25,7 +25,7 @@ function envoy_on_request(handle)
   if authorization == nil then
     return
   end
-  local endpoint = match(headers:get(":path"), "^/api/v2/endpoints/(%l+/%x+)%f[/?\0]")
+  local endpoint = match(headers:get(":path"), "^/api/v2/endpoints/(%l+/%x+)%f[/?%z]")  -- %z: the end; Lua 5.1 takes "\0" for the pattern's own end
   if endpoint == nil then
     return
   end
