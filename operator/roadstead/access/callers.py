@@ -21,7 +21,7 @@ from roadstead.access.errors import BAD_TOKEN, NO_TOKEN, MayOnlyRead, Throttled,
 from roadstead.access.limits import Buckets
 from roadstead.access.verdicts import Keeping, Verdicts
 from roadstead.kube.client import ApiClient
-from roadstead.kube.errors import Invalid
+from roadstead.kube.errors import ApiError, Invalid
 from roadstead.kube.resource import TOKEN_REVIEWS
 
 SERVICE_ACCOUNT: Final = "system:serviceaccount:"
@@ -84,14 +84,20 @@ class Callers:
         if len(token) > LONGEST_TOKEN or not token.isascii() or time.time() >= _expires_at(token):
             raise Unauthenticated(BAD_TOKEN)
         key = self._key(token)
-        known = self._verdicts.knows(key)
-        if not known and (wait := self._guesses.wait(address)):
+        guess = self._verdicts.guessing(key)
+        # Taken before the answer is there, or guesses all at once would be free. Who leaves meanwhile has still asked.
+        if guess and (wait := self._guesses.take(address)):
             raise Throttled("too many tokens that aren't valid come from your address", wait)
-        caller = await self._verdicts.get(key, lambda: self._review(token))
+        try:
+            caller = await self._verdicts.get(key, lambda: self._review(token))
+        except ApiError:
+            if guess:
+                self._guesses.give_back(address)
+            raise
         if caller is None:
-            if not known:
-                self._guesses.take(address)
             raise Unauthenticated(BAD_TOKEN)
+        if guess:
+            self._guesses.give_back(address)
         return caller
 
     def kept(self, authorization: str) -> Caller | None:

@@ -37,6 +37,11 @@ class Buckets:
                 self._levels.popitem(last=False)
         return wait
 
+    def give_back(self, caller: str) -> None:
+        """What was taken wasn't used."""
+        if caller in self._levels:  # who has been forgotten begins with a full one anyway
+            self._levels[caller] = (min(self._burst, self._level(caller) + 1), self._clock())
+
     def _level(self, caller: str) -> float:
         now = self._clock()
         level, then = self._levels.get(caller, (self._burst, now))

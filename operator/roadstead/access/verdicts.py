@@ -85,9 +85,12 @@ class Verdicts(Generic[K, V]):
         self._answers.move_to_end(key)
         return kept.value
 
-    def knows(self, key: K) -> bool:
-        """Whether there is an answer, however old."""
-        return key in self._answers
+    def guessing(self, key: K) -> bool:
+        """Whether ``get`` would begin to ask, and no yes is known, however old: what whoever makes up keys does time and again."""
+        if key in self._asking:
+            return False
+        kept = self._answers.get(key)
+        return kept is None or not (kept.positive or time.monotonic() - kept.asked_at < self._fresh_seconds(kept))
 
     def forget(self, key: K) -> None:
         """Ask anew next time: the API server has just said otherwise."""

@@ -23,6 +23,10 @@ def test_a_bucket_empties_and_fills() -> None:
     now = 100
     assert [buckets.take("a") for _ in range(4)] == [0, 0, 0, 0.5], "no more than the burst is saved up"
     assert Buckets(0, 1).take("a") == Buckets(0, 1).take("a") == 0
+    buckets.give_back("a")
+    assert [buckets.take("a") for _ in range(2)] == [0, 0.5]
+    buckets.give_back("c")
+    assert [buckets.take("c") for _ in range(4)] == [0, 0, 0, 0.5], "nobody gets more than the burst"
 
 
 class TestVerdicts:

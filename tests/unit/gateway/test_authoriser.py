@@ -191,6 +191,37 @@ async def test_who_guesses_tokens_is_slowed_down_and_nobody_else(warm: Gateway) 
     assert (await warm.says("editor", client="10.0.0.1")).status == 200
 
 
+async def test_guesses_all_at_once_are_no_cheaper(warm: Gateway) -> None:
+    """Nor do those who come with one and the same new token count as many."""
+    connections = [await warm.wire() for _ in range(2 * int(GUESSES_AT_ONCE))]
+    for connection in connections:
+        connection.ask(path_of(WORKLOAD), authorization="Bearer editor", x_roadstead_client="10.0.0.1")
+    assert {(await connection.hear()).status for connection in connections} == {200}
+    before = warm.reviewer.asked["tokenreviews"]
+    for number, connection in enumerate(connections):
+        connection.ask(path_of(WORKLOAD), authorization=f"Bearer guess-{number}", x_roadstead_client="10.0.0.1")
+    assert {(await connection.hear()).status for connection in connections} == {401, 429}
+    assert warm.reviewer.asked["tokenreviews"] - before < 2 * len(connections)
+
+
+async def test_tokens_that_were_none_before_count_again(gateway: Gateway) -> None:
+    await gateway.serve(refused=0)
+    connection = await gateway.wire()
+    answers = set()
+    for _ in range(3 * int(GUESSES_AT_ONCE)):
+        connection.ask(path_of(WORKLOAD), authorization="Bearer guess", x_roadstead_client="10.0.0.1")
+        answers.add((await connection.hear()).status)
+    assert answers == {401, 429}
+
+
+async def test_new_tokens_that_are_valid_use_nothing_up(warm: Gateway) -> None:
+    connection = await warm.wire()
+    for number in range(3 * int(GUESSES_AT_ONCE)):
+        warm.reviewer.tokens[f"editor-{number}"] = "editor"
+        connection.ask(path_of(WORKLOAD), authorization=f"Bearer editor-{number}", x_roadstead_client="10.0.0.1")
+        assert (await connection.hear()).status == 200
+
+
 class TestHeld:
     async def test_it_gets_its_answer_with_the_pod(self, gateway: Gateway) -> None:
         connection = await gateway.wire()
