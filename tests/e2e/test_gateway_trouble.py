@@ -16,7 +16,17 @@ from hack.cluster.full import FullCluster, full_cluster
 from hack.cluster.keda import Keda, keda
 from roadstead.api.identity import object_id
 from tests.build import raw_workload
-from tests.clusters import ROOT, apply, declare_platform, install_crds, install_rbac, operator_access, running_operator, wait_for
+from tests.clusters import (
+    ROOT,
+    apply,
+    declare_platform,
+    install_crds,
+    install_rbac,
+    operator_access,
+    running_operator,
+    wait_admission,
+    wait_for,
+)
 from tests.support.callers import calling
 from tests.support.gateways import Replica, gateway_access, two_gateways
 from tests.support.rest import account
@@ -150,7 +160,7 @@ def server_away(world: World, namespace: str) -> None:
     world.cluster.stop_component("kube-apiserver")
     time.sleep(AWAY_SECONDS)
     world.cluster.start_component("kube-apiserver")
-    time.sleep(SETTLE_SECONDS)
+    wait_admission(world.cluster)
 
 
 def envoy_killed(world: World, namespace: str) -> None:

@@ -21,6 +21,7 @@ HELD_SECONDS: Final = 86_400
 """How long the authoriser may think: the limits of waiting are its own."""
 OURS: Final = (
     "x-roadstead-cluster",
+    "x-roadstead-known",
     "x-roadstead-answer",
     "x-roadstead-user",
     "x-roadstead-client",

@@ -13,6 +13,7 @@ from envoy.config.cluster.v3 import cluster_pb2
 from envoy.config.endpoint.v3 import endpoint_pb2
 from envoy.config.route.v3 import route_pb2
 from envoy.extensions.filters.http.ext_authz.v3 import ext_authz_pb2  # noqa: F401 - ParseDict needs to know its type
+from envoy.extensions.filters.http.lua.v3 import lua_pb2  # noqa: F401 - the same
 from envoy.extensions.retry.host.previous_hosts.v3 import previous_hosts_pb2  # noqa: F401 - the same
 from envoy.extensions.retry.priority.previous_priorities.v3 import previous_priorities_config_pb2  # noqa: F401 - the same
 from envoy.extensions.transport_sockets.tls.v3 import tls_pb2  # noqa: F401 - the same
@@ -24,6 +25,9 @@ from roadstead.gateway.envoy.ads import CLUSTERS, ENDPOINTS, ROUTES, Store
 from roadstead.gateway.views import Address
 
 CLUSTER_HEADER: Final = "x-roadstead-cluster"
+"""The authoriser's word on where a request goes."""
+KNOWN_HEADER: Final = "x-roadstead-known"
+"""The same from what Envoy remembers (verdicts.lua)."""
 ROUTE: Final = "endpoints"
 ANSWERS: Final = "answers"
 KINDS: Final = ("workloads", "deployments")
@@ -103,6 +107,12 @@ def routes(idle_timeout_seconds: int) -> route_pb2.RouteConfiguration:
             "disabled": True,
         }
     }
+    unscripted = {
+        "envoy.filters.http.lua": {
+            "@type": "type.googleapis.com/envoy.extensions.filters.http.lua.v3.LuaPerRoute",
+            "disabled": True,
+        }
+    }
     action = {
         "cluster_header": CLUSTER_HEADER,
         "cluster_not_found_response_code": "SERVICE_UNAVAILABLE",
@@ -138,14 +148,14 @@ def routes(idle_timeout_seconds: int) -> route_pb2.RouteConfiguration:
             {
                 "name": "all",
                 "domains": ["*"],
-                "request_headers_to_remove": ["authorization", CLUSTER_HEADER, "x-envoy-original-path"],
+                "request_headers_to_remove": ["authorization", CLUSTER_HEADER, KNOWN_HEADER, "x-envoy-original-path"],
                 "routes": [
                     {
                         "match": {"path": "/healthz"},
                         "direct_response": {"status": 200, "body": {"inline_string": "ok"}},
                         "typed_per_filter_config": unasked,
                     },
-                    *(_endpoint(kind, action, known) for kind in KINDS for known in (unasked, None)),
+                    *(_endpoint(kind, action, known) for kind in KINDS for known in ({**unasked, **unscripted}, None)),
                     {
                         "match": {"prefix": "/"},
                         "direct_response": {"status": 404, "body": {"inline_string": "there is nothing to call here"}},
@@ -173,7 +183,8 @@ def _endpoint(kind: str, action: dict[str, Any], known: dict[str, Any] | None) -
         ],
     }
     if known is not None:
-        found["match"]["headers"] = [{"name": CLUSTER_HEADER, "present_match": True}]
+        found["match"]["headers"] = [{"name": KNOWN_HEADER, "present_match": True}]
+        found["route"]["cluster_header"] = KNOWN_HEADER
         found["typed_per_filter_config"] = known
     return found
 

@@ -1,6 +1,7 @@
 -- Permissions that Envoy itself remembers, so that a warm request asks nobody: per worker thread, for the seconds that the authoriser
 -- names, and never a refusal. The key is the endpoint and the caller's whole Authorization. A request that is let through here bears the
--- cluster's name, for which there is a route without the authoriser (resources.py); nobody outside can set it.
+-- cluster's name in a header of its own, for which there is a route without the authoriser, and without this script for the answer
+-- (resources.py); nobody outside can set it.
 -- Each call into Envoy costs a microsecond or more, so there are as few as will do; what can be told by a route is told there.
 local MOST = 10000
 local verdicts, count = {}, 0
@@ -32,7 +33,7 @@ function envoy_on_request(handle)
   local key = endpoint .. authorization
   local verdict = verdicts[key]
   if verdict ~= nil and time() < verdict.ends then
-    headers:replace("x-roadstead-cluster", verdict.cluster)
+    headers:replace("x-roadstead-known", verdict.cluster)
     headers:replace("x-roadstead-user", verdict.user)
   else
     handle:streamInfo():dynamicMetadata():set("roadstead", "key", key)
