@@ -57,7 +57,7 @@ def demo() -> None:
     say(f"[{clock(time.monotonic() - began)}] Applying examples/whoami")
     apply_example(cluster, references.whoami)
     if wakes:
-        from_zero.declare(cluster)
+        from_zero.declare(cluster, references.whoami)
     wait_running(cluster)
     if cluster.engine is Engine.SIMULATED:
         say("==> SIMULATED pods run nothing, so there is no answer to show <==")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from pathlib import Path
 
@@ -20,9 +21,10 @@ WAKE_SECONDS = 120
 HEADER = "x-roadstead-cold-start"
 
 
-def declare(cluster: Everyday) -> None:
+def declare(cluster: Everyday, image: str) -> None:
     """Apply the Workload. It first shows that it runs, with one pod, and sleeps after that."""
-    cluster.kubectl("apply", "--filename", str(MANIFEST))
+    manifest = re.sub(r"imageUri: .*", f"imageUri: {image}", MANIFEST.read_text())
+    cluster.kubectl("apply", "--filename", "-", input=manifest)
 
 
 def show(cluster: Everyday, gateway: str) -> None:

@@ -253,7 +253,7 @@ def test_a_workload_sleeps_wakes_for_a_request_and_sleeps_again(world: World, ca
         *from_zero.HURRY,
     )
     apply_example(world)
-    from_zero.declare(world.local)
+    from_zero.declare(world.local, world.whoami)
     world.wait_running(len(world.pods()) or 2)
     capsys.readouterr()
 
