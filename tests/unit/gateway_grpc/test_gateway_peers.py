@@ -90,6 +90,7 @@ async def test_whoever_does_not_answer_keeps_others_from_being_complete(fleet: F
     assert not a.peers.complete
     fleet.introduce("a")
     await until(lambda: a.peers.complete, "itself")
+    await until(lambda: not a.ledger._followers, "a to leave off listening to itself")
 
 
 async def test_a_large_state_comes_in_parts(fleet: Fleet) -> None:
