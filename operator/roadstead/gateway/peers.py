@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
@@ -93,10 +93,11 @@ class Peers:
         }
         return grpc.method_handlers_generic_handler(SERVICE, calls)
 
-    async def _told(self, _: bytes, __: grpc.aio.ServicerContext) -> AsyncIterator[bytes]:
+    async def _told(self, _: bytes, context: grpc.aio.ServicerContext) -> None:
+        # A coroutine that writes rather than a generator: the end of the call cancels it wherever it is, and it collects no longer.
         with self._ledger.follow() as changes:
             for part in self._ledger.parts():
-                yield part
+                await context.write(part)
             said = time.monotonic()
             while True:
                 with suppress(TimeoutError):
@@ -107,7 +108,7 @@ class Peers:
                 if message is None and time.monotonic() - said >= BEAT_SECONDS:
                     message = b"{}"
                 if message is not None:
-                    yield message
+                    await context.write(message)
                     said = time.monotonic()
 
     async def _figures(self, request: bytes, context: grpc.aio.ServicerContext) -> bytes:

@@ -85,7 +85,7 @@ async def test_a_process_that_comes_back_is_found_again(fleet: Fleet) -> None:
 async def test_whoever_does_not_answer_keeps_others_from_being_complete(fleet: Fleet) -> None:
     a, b = await fleet.start("a"), await fleet.start("b")
     await b.kill()
-    fleet.introduce("a", "b")
+    a.peers.set_peers([a.address, b.address])
     await asyncio.sleep(0.6)
     assert not a.peers.complete
     fleet.introduce("a")

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import defaultdict
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any, Final, NoReturn
 
@@ -105,8 +104,11 @@ class ScalerService:
             await _abort(context, error)
         return protocol.activity(active)
 
-    async def _stream_is_active(self, ref: protocol.ScaledObjectRef, context: grpc.aio.ServicerContext) -> AsyncIterator[bytes]:
-        """The present state at once, then every change. While not everything is known only a yes is said."""
+    async def _stream_is_active(self, ref: protocol.ScaledObjectRef, context: grpc.aio.ServicerContext) -> None:
+        """The present state at once, then every change. While not everything is known only a yes is said.
+
+        A coroutine that writes rather than a generator: the end of the call cancels it wherever it is.
+        """
         trigger = await _trigger(ref, context)
         key, event, said = trigger.key, asyncio.Event(), None
         self._streams[key].add(event)
@@ -119,7 +121,7 @@ class ScalerService:
                     self._active.add(key)
                 if active != said and (active or self._demand.ready()):
                     said = active
-                    yield protocol.activity(active)
+                    await context.write(protocol.activity(active))
                     continue  # it may have changed while the last word was on its way
                 await event.wait()
         except (NotKnown, NoSuchWorkload) as error:
@@ -134,10 +136,10 @@ class ScalerService:
         trigger = await _trigger(ref, context)
         return protocol.specs([(trigger.metric, trigger.target)])
 
-    async def _stream_metric_spec(self, ref: protocol.ScaledObjectRef, context: grpc.aio.ServicerContext) -> AsyncIterator[bytes]:
+    async def _stream_metric_spec(self, ref: protocol.ScaledObjectRef, context: grpc.aio.ServicerContext) -> None:
         """The target comes from the ScaledObject itself, so it never changes while KEDA keeps the stream."""
         trigger = await _trigger(ref, context)
-        yield protocol.specs([(trigger.metric, trigger.target)])
+        await context.write(protocol.specs([(trigger.metric, trigger.target)]))
         await asyncio.Event().wait()
 
     async def _metrics(self, request: protocol.GetMetricsRequest, context: grpc.aio.ServicerContext) -> bytes:
