@@ -5,6 +5,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# Tests wait more than they compute. Each file is one worker's own, with the clusters that it starts.
+SIDE_BY_SIDE := --numprocesses=2 --dist=loadfile
 CLUSTER_CLI := $(BIN)/python -m hack.cluster
 
 .DEFAULT_GOAL := help
@@ -56,11 +58,11 @@ verify: generate ## Fail when a generated file differs from what is committed
 # The builds come first: each test has a time limit, and on a fresh machine they take longer.
 test: $(STAMP) ## Set up and pass the tests; every matrix by a fixed sample
 	@$(CLUSTER_CLI) build --all --quiet
-	@$(BIN)/pytest tests
+	@$(BIN)/pytest $(SIDE_BY_SIDE) tests
 
 test-long: $(STAMP) ## The same tests with all parameters
 	@$(CLUSTER_CLI) build --all --quiet
-	@ROADSTEAD_LONG=1 $(BIN)/pytest tests
+	@ROADSTEAD_LONG=1 $(BIN)/pytest $(SIDE_BY_SIDE) tests
 
 lock: $(STAMP) ## Resolve the dependencies again into requirements/
 	@$(BIN)/uv pip compile --quiet --no-header --no-annotate --universal --python-version 3.11 --generate-hashes --output-file requirements/runtime.txt pyproject.toml
