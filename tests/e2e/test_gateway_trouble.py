@@ -184,7 +184,13 @@ TROUBLES: dict[str, Callable[[World, str], None]] = {
 }
 
 
-@pytest.mark.parametrize("trouble", TROUBLES)
+SAMPLE = (rolls, switches)
+"""What ``make test`` shows with real pods; what happens to the gateway itself it shows in tests/integration/test_gateway_replicas.py."""
+
+
+@pytest.mark.parametrize(
+    "trouble", [name if cause in SAMPLE else pytest.param(name, marks=pytest.mark.long) for name, cause in TROUBLES.items()]
+)
 def test_no_warm_request_fails(world: World, namespace: str, trouble: str) -> None:
     """Half of the load goes to a Workload, half to a Deployment in front of it."""
     serving(world, namespace, "a", *(("b",) if TROUBLES[trouble] is switches else ()))
