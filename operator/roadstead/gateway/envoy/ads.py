@@ -96,14 +96,16 @@ class Store:
         """Take a resource away."""
         if self._resources[kind].pop(name, None) is not None:
             self._touch(kind, name)
+            for envoy in self._envoys:  # who waits for its word on this, waits no more
+                envoy.took(())
 
     async def acknowledged(self, kind: str, name: str) -> None:
-        """Return when every Envoy that is connected now has taken the present version of a resource, or has gone."""
+        """Return when every Envoy that is connected now has taken the present version of a resource, or has gone, or the resource has."""
         resource = self._resources[kind].get(name)
         if resource is None:
             return
         for envoy in list(self._envoys):
-            while not envoy.gone and envoy.taken.get((kind, name), 0) < resource.serial:
+            while not envoy.gone and name in self._resources[kind] and envoy.taken.get((kind, name), 0) < resource.serial:
                 await envoy.acknowledged.wait()
 
     def _touch(self, kind: str, name: str) -> None:

@@ -1,0 +1,83 @@
+"""What the Store waits for: the word of every Envoy on what there is, and on nothing else. A real gRPC stream plays Envoy."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc.aio
+import pytest
+from envoy.config.endpoint.v3 import endpoint_pb2
+from envoy.service.discovery.v3 import ads_pb2_grpc, discovery_pb2
+
+from roadstead.gateway.envoy.ads import ENDPOINTS, Discovery, Store
+from roadstead.gateway.envoy.resources import assignment
+
+NAME = "w-0123456789abcdef01234567"
+
+
+def pods(*hosts: str) -> endpoint_pb2.ClusterLoadAssignment:
+    return assignment(NAME, [(host, 80) for host in hosts], None)
+
+
+@pytest.fixture
+def store() -> Store:
+    return Store()
+
+
+@pytest.fixture
+async def stream(store: Store) -> AsyncIterator[Any]:
+    """An Envoy that has asked for one cluster's addresses, and been told."""
+    store.put(ENDPOINTS, NAME, pods("10.0.0.1"))
+    server = grpc.aio.server()
+    ads_pb2_grpc.add_AggregatedDiscoveryServiceServicer_to_server(Discovery(store), server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        found = ads_pb2_grpc.AggregatedDiscoveryServiceStub(channel).DeltaAggregatedResources()
+        first = discovery_pb2.DeltaDiscoveryRequest(type_url=ENDPOINTS, resource_names_subscribe=[NAME])
+        first.node.id = "one"
+        await found.write(first)
+        yield found
+        found.cancel()
+    await server.stop(None)
+
+
+async def take(stream: Any) -> list[str]:
+    """Read what comes, and say yes to it; give back the names of what is gone."""
+    told = await stream.read()
+    await stream.write(discovery_pb2.DeltaDiscoveryRequest(type_url=told.type_url, response_nonce=told.nonce))
+    return list(told.removed_resources)
+
+
+async def test_waits_for_the_present_version(store: Store, stream: Any) -> None:
+    await take(stream)
+    await store.acknowledged(ENDPOINTS, NAME)
+    store.put(ENDPOINTS, NAME, pods("10.0.0.2"))
+    waiting = asyncio.create_task(store.acknowledged(ENDPOINTS, NAME))
+    await asyncio.wait([waiting], timeout=0.2)
+    assert not waiting.done()
+    await take(stream)
+    await waiting
+
+
+async def test_waits_not_for_what_is_gone(store: Store, stream: Any) -> None:
+    await stream.read()  # and says nothing
+    waiting = asyncio.create_task(store.acknowledged(ENDPOINTS, NAME))
+    await asyncio.wait([waiting], timeout=0.2)
+    assert not waiting.done()
+    store.drop(ENDPOINTS, NAME)
+    async with asyncio.timeout(10):
+        await waiting
+    assert await take(stream) == [NAME]
+
+
+async def test_waits_not_for_an_envoy_that_has_left(store: Store, stream: Any) -> None:
+    await stream.read()
+    waiting = asyncio.create_task(store.acknowledged(ENDPOINTS, NAME))
+    await asyncio.wait([waiting], timeout=0.2)
+    assert not waiting.done()
+    stream.cancel()
+    async with asyncio.timeout(10):
+        await waiting
