@@ -22,6 +22,7 @@ INTERNAL = (
     "x-roadstead-user",
     "x-roadstead-client",
     "x-roadstead-verdict-seconds",
+    "x-roadstead-yet-unknown",
     "x-forwarded-prefix",
     "x-envoy-original-path",
     "x-envoy-auth-headers-to-remove",
@@ -29,6 +30,8 @@ INTERNAL = (
     "x-envoy-max-retries",
     "x-envoy-upstream-rq-timeout-ms",
     "x-envoy-decorator-operation",
+    "x-envoy-retriable-status-codes",
+    "x-envoy-upstream-stream-duration-ms",
 )
 
 

@@ -19,27 +19,8 @@ TYPE: Final = "type.googleapis.com/"
 MIB: Final = 1_048_576
 HELD_SECONDS: Final = 86_400
 """How long the authoriser may think: the limits of waiting are its own."""
-OURS: Final = (
-    "x-roadstead-cluster",
-    "x-roadstead-known",
-    "x-roadstead-answer",
-    "x-roadstead-user",
-    "x-roadstead-client",
-    "x-roadstead-verdict-seconds",
-    "x-roadstead-cold-start",
-    "x-forwarded-prefix",
-    "x-envoy-original-path",
-    "x-envoy-auth-headers-to-remove",
-    "x-envoy-max-retries",
-    "x-envoy-retry-on",
-    "x-envoy-retry-grpc-on",
-    "x-envoy-upstream-rq-timeout-ms",
-    "x-envoy-upstream-rq-per-try-timeout-ms",
-    "x-envoy-upstream-alt-stat-name",
-    "x-envoy-hedge-on-per-try-timeout",
-    "x-envoy-expected-rq-timeout-ms",
-)
-"""Headers that nobody outside may set."""
+OURS: Final = ("x-roadstead-", "x-envoy-", "x-forwarded-prefix")
+"""Beginnings of headers that nobody outside may set. Envoy drops its own only from callers that it takes for external ones."""
 PEER: Final = {"envoy.transport_socket_match": {"peer": True}}
 
 
@@ -138,7 +119,7 @@ def _listener(settings: EnvoySettings) -> dict[str, Any]:
                 "name": "envoy.http.early_header_mutation.header_mutation",
                 "typed_config": {
                     "@type": f"{TYPE}envoy.extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation",
-                    "mutations": [{"remove": name} for name in OURS],
+                    "mutations": [{"remove_on_match": {"key_matcher": {"prefix": name, "ignore_case": True}}} for name in OURS],
                 },
             }
         ],
