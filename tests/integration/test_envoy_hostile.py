@@ -18,6 +18,7 @@ LINE = f"POST {PREFIX}/x HTTP/1.1\r\n"
 GOOD = f"host: a\r\nauthorization: {TOKEN}\r\nconnection: close\r\n"
 INTERNAL = (
     "x-roadstead-cluster",
+    "x-roadstead-known",
     "x-roadstead-answer",
     "x-roadstead-user",
     "x-roadstead-client",

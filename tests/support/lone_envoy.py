@@ -57,6 +57,9 @@ class Gate:
     """The small authoriser: ``asked`` are the heads of its questions."""
 
     verdict_seconds: float | None = None
+    token: str = TOKEN
+    """The Authorization that lets in."""
+    user: str = "ada"
     cluster: str = CLUSTER
     broken: bool = False
     """Close without a word."""
@@ -75,11 +78,11 @@ class Gate:
 
     def _answer(self, head: Head) -> bytes:
         token = head.all("authorization")
-        if token != [TOKEN]:
+        if token != [self.token]:
             return reply(401, b'{"detail":"who are you?"}', "www-authenticate: Bearer", "content-type: application/json")
         if re.fullmatch(re.escape(PREFIX) + "([/?].*)?", head.path) is None:
             return reply(404, b'{"detail":"no such thing"}', "content-type: application/json")
-        said = [f"x-roadstead-cluster: {self.cluster}", "x-roadstead-user: ada", f"x-forwarded-prefix: {PREFIX}"]
+        said = [f"x-roadstead-cluster: {self.cluster}", f"x-roadstead-user: {self.user}", f"x-forwarded-prefix: {PREFIX}"]
         if self.verdict_seconds is not None:
             said.append(f"x-roadstead-verdict-seconds: {self.verdict_seconds:g}")
         return reply(200, b"", *said)

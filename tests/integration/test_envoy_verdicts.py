@@ -1,0 +1,86 @@
+"""What the verdict cache in Envoy may not do: outlive what was said, take one caller or endpoint for another, or keep just anything.
+
+Envoy is real; see tests/support/lone_envoy.py for what stands around it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from tests.support.lone_envoy import ID, PREFIX, TOKEN, Echo, LoneEnvoy, lone_envoy, read_head, reply, request
+
+
+@pytest.fixture
+async def envoy() -> AsyncIterator[LoneEnvoy]:
+    async with lone_envoy() as one:
+        yield one
+        assert "lua.errors: 0" in await one.admin("/stats?filter=lua"), one.log()
+
+
+async def test_a_verdict_is_as_old_as_its_question(envoy: LoneEnvoy) -> None:
+    """The answer of a slow service brings back no permission that was given long before."""
+    begun, release = asyncio.Event(), asyncio.Event()
+
+    async def slow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while await read_head(reader) is not None:
+            begun.set()
+            await release.wait()
+            writer.write(reply(200))
+
+    await envoy.pods(await envoy.listen(slow))
+    envoy.gate.verdict_seconds = 2
+    first = asyncio.create_task(envoy.get("/x"))
+    await begun.wait()
+    await asyncio.sleep(envoy.gate.verdict_seconds)
+    release.set()
+    assert (await first).status == 200
+    assert (await envoy.get("/x")).status == 200
+    assert len(envoy.gate.asked) == 2
+
+
+async def test_a_late_answer_takes_nothing_back(envoy: LoneEnvoy) -> None:
+    """What was said first ends first, also if the service answers it last."""
+    begun, release = asyncio.Event(), asyncio.Event()
+
+    async def service(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while (head := await read_head(reader)) is not None:
+            if head.path == "/slow":
+                begun.set()
+                await release.wait()
+            writer.write(reply(200, b"", f"x-user: {head.all('x-roadstead-user')[0]}"))
+
+    await envoy.pods(await envoy.listen(service))
+    envoy.gate.verdict_seconds = 30
+    slow = asyncio.create_task(envoy.get("/slow"))
+    await begun.wait()
+    envoy.gate.verdict_seconds, envoy.gate.user = 60, "ada, renamed"
+    await envoy.get("/x")
+    release.set()
+    assert (await slow).header("x-user") == "ada"
+    assert (await envoy.get("/x")).header("x-user") == "ada, renamed"
+    assert len(envoy.gate.asked) == 2
+
+
+async def test_an_id_and_a_token_are_two_things(envoy: LoneEnvoy) -> None:
+    await envoy.pods(await envoy.listen(Echo()))
+    envoy.gate.verdict_seconds = 60
+    for _ in range(2):
+        assert (await envoy.get()).status == 200
+    assert len(envoy.gate.asked) == 1
+    shorter = await envoy.send(request(PREFIX[:-1], token=ID[-1] + TOKEN))
+    longer = await envoy.send(request(PREFIX + "Bea", token=TOKEN.removeprefix("Bea")))
+    assert (shorter.status, longer.status) == (401, 401)
+    assert len(envoy.gate.asked) == 3
+
+
+@pytest.mark.parametrize(("length", "questions"), [(4096, 1), (4097, 3)])
+async def test_long_tokens_are_not_kept(envoy: LoneEnvoy, length: int, questions: int) -> None:
+    await envoy.pods(await envoy.listen(Echo()))
+    envoy.gate.verdict_seconds = 60
+    token = envoy.gate.token = TOKEN.ljust(length, "x")
+    for _ in range(3):
+        assert (await envoy.send(request(PREFIX, token=token))).status == 200
+    assert len(envoy.gate.asked) == questions
