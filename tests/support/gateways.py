@@ -8,11 +8,12 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import httpx
 
@@ -148,9 +149,10 @@ def replica(
     peers: tuple[Replica, ...] = (),
     peer_ports: tuple[dict[str, int], ...] = (),
     certificates: Path | None = None,
+    envoy_settings: Mapping[str, Any] | None = None,
     **environment: str,
 ) -> Replica:
-    """A replica that is not started yet. Those it knows as peers are given by their ports."""
+    """A replica that is not started yet. Those it knows as peers are given by their ports; ``envoy_settings`` are more of EnvoySettings."""
     chosen = ports or dict(zip(PORTS, free_ports(len(PORTS)), strict=True))
     folder = cluster.state / name
     folder.mkdir(exist_ok=True)
@@ -165,6 +167,7 @@ def replica(
         answerer_port=chosen["answerer"],
         peers=tuple(("127.0.0.1", other["peer"], other["peer_authoriser"]) for other in others),
         certificates=certificates,
+        **(envoy_settings or {}),
     )
     (folder / "envoy.json").write_text(json.dumps(bootstrap(settings)))
     flags = {
@@ -191,9 +194,9 @@ def replica(
 
 
 @contextmanager
-def running_gateway(cluster: Cluster, kubeconfig: Path, **options: str) -> Iterator[Replica]:
+def running_gateway(cluster: Cluster, kubeconfig: Path, **options: Any) -> Iterator[Replica]:
     """One replica, without TLS. Stopped at the end, and must end well."""
-    one = replica(cluster, kubeconfig, **options)  # type: ignore[arg-type]
+    one = replica(cluster, kubeconfig, **options)
     with ExitStack() as stack:
         stack.callback(one.stop)
         one.start_process()

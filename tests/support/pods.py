@@ -70,7 +70,7 @@ def pod(tls: Path | None = None) -> Iterator[Pod]:
     made = Pod(0, "https" if tls is not None else "http")
 
     async def main(stop: asyncio.Event, ready: Callable[[], None]) -> None:
-        runner = web.AppRunner(_application(made), access_log=None, shutdown_timeout=1)
+        runner = web.AppRunner(_application(made), access_log=None, shutdown_timeout=1, max_line_size=65536, max_field_size=65536)
         await runner.setup()
         context = None
         if tls is not None:

@@ -19,8 +19,11 @@ TYPE: Final = "type.googleapis.com/"
 MIB: Final = 1_048_576
 HELD_SECONDS: Final = 86_400
 """How long the authoriser may think: the limits of waiting are its own."""
-OURS: Final = ("x-roadstead-", "x-envoy-", "x-forwarded-prefix")
-"""Beginnings of headers that nobody outside may set. Envoy drops its own only from callers that it takes for external ones."""
+OURS: Final = r"x[-_](roadstead|envoy)[-_].*|x[-_]forwarded[-_]prefix"
+"""Headers that nobody outside may set, which a client's are taken away: the gateway's parts speak to each other by them, and to containers.
+
+With underscores too, whatever it is that they stand for: WSGI and CGI take both for the same, and other headers with underscores pass.
+"""
 PEER: Final = {"envoy.transport_socket_match": {"peer": True}}
 
 
@@ -72,6 +75,8 @@ def bootstrap(settings: EnvoySettings) -> dict[str, Any]:
             "stats_matcher": {"inclusion_list": {"patterns": list(_statistics())}},
             "histogram_bucket_settings": [{"match": {"prefix": "cluster."}, "buckets": list(LATENCY_BOUNDS)}],
         },
+        # Envoy itself would skip what a chunk holds beyond its size; somebody in front of it might not.
+        "layered_runtime": {"layers": [{"name": "ours", "static_layer": {"envoy.reloadable_features.strict_chunk_parsing": True}}]},
         "overload_manager": {
             "resource_monitors": [
                 {
@@ -119,7 +124,7 @@ def _listener(settings: EnvoySettings) -> dict[str, Any]:
                 "name": "envoy.http.early_header_mutation.header_mutation",
                 "typed_config": {
                     "@type": f"{TYPE}envoy.extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation",
-                    "mutations": [{"remove_on_match": {"key_matcher": {"prefix": name, "ignore_case": True}}} for name in OURS],
+                    "mutations": [{"remove_on_match": {"key_matcher": {"safe_regex": {"regex": OURS}}}}],
                 },
             }
         ],
@@ -160,7 +165,11 @@ def _own_words() -> dict[str, Any]:
             words(flags("UAEX"), "permission can't be asked for at the moment; try again", soon),
             # No cluster, no pod, none that can be connected to: as the answerer says it.
             words(flags("NC", "UH", "UF"), "the service can't be reached at the moment; try again", soon),
+            words(flags("UC"), "the service has closed the connection without an answer"),
+            words(flags("SI"), "nothing has moved for too long (the gateway's idle timeout)"),
             words(status("EQ", 400), "this is not a valid HTTP request"),
+            words(status("EQ", 408), "the head of the request has not arrived in time"),
+            words(status("EQ", 431), "the head of the request is too large"),
         ],
         "body_format": {"json_format": {"detail": "%LOCAL_REPLY_BODY%"}, "content_type": "application/json"},
     }
