@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import secrets
 import socket
 import time
@@ -380,12 +381,13 @@ def test_heads_that_never_end(place: Place, name: str) -> None:
         assert time.monotonic() - since > HEAD_SECONDS - 0.5
 
 
-@pytest.mark.parametrize("count", [500, pytest.param(9000, marks=pytest.mark.long)])
+@pytest.mark.parametrize("count", [500, pytest.param(10_000, marks=pytest.mark.long)])
 def test_idle_connections(place: Place, name: str, count: int) -> None:
     """Somebody else is served, and memory is given back: some KiB for each."""
     assert place.gateway.envoy is not None
     pid = place.gateway.envoy.pid
     before = resident_mib(pid)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
     with ExitStack() as stack:
         kept = [stack.enter_context(connected(place.gateway)) for _ in range(count)]
         for connection in kept[::2]:  # some have asked before

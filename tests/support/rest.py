@@ -107,13 +107,13 @@ def token(cluster: Cluster, namespace: str, name: str, *flags: str) -> str:
     return cluster.kubectl("create", "token", name, "-n", namespace, *flags).strip()
 
 
-def expired(cluster: ControlCluster) -> str:
-    """A token of the cluster's own making, but for the time in it."""
+def expired(cluster: ControlCluster, since_seconds: float = 60) -> str:
+    """A token (default/default's) of the cluster's own making, but for the time in it; with less than no seconds it expires later."""
     key = load_pem_private_key(next(cluster.state.rglob("service-account.key")).read_bytes(), None)
     assert isinstance(key, EllipticCurvePrivateKey)
     good = cluster.kubectl("create", "token", "default", "-n", "default").strip()
     head, payload, _ = (base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)) for part in good.split("."))
-    claims = {**json.loads(payload), "exp": int(time.time()) - 60}
+    claims = {**json.loads(payload), "exp": int(time.time() - since_seconds)}
     signed = ".".join(_b64(part) for part in (head, json.dumps(claims).encode()))
     r, s = decode_dss_signature(key.sign(signed.encode(), ECDSA(hashes.SHA256())))
     return f"{signed}.{_b64(r.to_bytes(32, 'big') + s.to_bytes(32, 'big'))}"
