@@ -278,7 +278,7 @@ async def test_silence_is_cut_by_the_routes_idle_timeout_alone() -> None:
         await envoy.pods(await envoy.listen(silent))
         short, long = await asyncio.gather(envoy.get("/short"), envoy.get("/long"))
         assert short.body == b"at last"
-        assert (long.status, long.json) == (504, {"detail": "stream timeout"})
+        assert (long.status, "idle timeout" in long.json["detail"]) == (504, True)
 
 
 async def test_a_known_verdict_asks_nobody(envoy: LoneEnvoy) -> None:
