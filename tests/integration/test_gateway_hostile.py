@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import resource
 import secrets
-import socket
 import time
 import uuid
 from collections import Counter
@@ -20,7 +19,7 @@ import pytest
 from hack.cluster.control import ControlCluster
 from tests.clusters import audit_position, wait_for, writes
 from tests.support.gateways import Replica, gateway_access, running_gateway
-from tests.support.pods import Place, Pod, figure, grpc_pod, pod, raw_pod, resident_mib
+from tests.support.pods import Place, Pod, connected, figure, grpc_pod, pod, raw_pod, resident_mib, sent
 from tests.support.rest import account
 from tests.world import new_namespace
 
@@ -57,25 +56,6 @@ def name(place: Place, served: Pod) -> str:
 def asleep(place: Place) -> str:
     """A Workload without pods."""
     return place.workload()
-
-
-def connected(gateway: Replica, seconds: float = 10) -> socket.socket:
-    return socket.create_connection(("127.0.0.1", gateway.ports["port"]), timeout=seconds)
-
-
-def sent(gateway: Replica, data: bytes, seconds: float = 10) -> bytes:
-    """Everything that is said to these bytes until the connection closes; b"..." at the end if it never does."""
-    said = b""
-    with connected(gateway, seconds) as connection:
-        connection.sendall(data)
-        try:
-            while piece := connection.recv(65536):
-                said += piece
-        except TimeoutError:
-            return said + b"..."
-        except ConnectionError:
-            pass
-    return said
 
 
 def status(said: bytes) -> int:
@@ -202,6 +182,7 @@ def test_messages_that_two_readers_could_read_differently(place: Place, name: st
     assert not said.endswith(b"..."), "the connection is still open"
     assert "/smuggled" not in served.paths()
     assert said.count(b"HTTP/1.1 ") == 1
+    assert detail(said)
     body_is_wrong = shape.endswith(("chunk size", "than said"))  # after a head that is right
     assert served.paths() in ([], ["/first"][:body_is_wrong])
 
@@ -266,6 +247,21 @@ def test_pipelined_requests_are_judged_each(place: Place, name: str, served: Pod
     said = sent(place.gateway, first + second)
     assert said.count(b"HTTP/1.1 200 ") == said.count(b"HTTP/1.1 401 ") == 1
     assert served.paths() == ["/first"]
+
+
+@pytest.mark.parametrize("path", ["/x", "/ws"])
+@pytest.mark.parametrize("version", ["7", "13"])
+def test_what_follows_an_upgrade_that_is_refused(place: Place, name: str, served: Pod, path: str, version: str) -> None:
+    """Neither what the container nor what the gateway refuses opens a tunnel for requests that nobody has judged."""
+    own = place.prefix(name)
+    warmed(place, own + "/warm")
+    served.seen.clear()
+    upgrade = ("Upgrade: websocket", f"Sec-WebSocket-Version: {version}", "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==")
+    data = request(place, own + path, "Connection: Upgrade", *upgrade).replace(b"Connection: close\r\n", b"", 1)
+    followed = b"GET /smuggled HTTP/1.1\r\nHost: here\r\n\r\n" + SMUGGLED % (own.encode(), b"")
+    for authorised in (True, False):
+        sent(place.gateway, (data if authorised else data.replace(place.token.encode(), b"nonsense")) + followed, 1)
+    assert served.paths() in ([], [path])
 
 
 SPOOFED = (
@@ -432,7 +428,9 @@ def test_tokens_that_nobody_has(place: Place, cluster: ControlCluster, name: str
     answers: Counter[int] = Counter()
     with httpx.Client(timeout=30) as client:
         for _ in range(400):
-            answers[client.get(place.url(name, "/x"), headers={"Authorization": f"Bearer {secrets.token_hex(20)}"}).status_code] += 1
+            address = ".".join(str(secrets.randbelow(256)) for _ in range(4))  # which it may say, and nobody believes
+            headers = {"Authorization": f"Bearer {secrets.token_hex(20)}", "X-Forwarded-For": address, "X-Real-IP": address}
+            answers[client.get(place.url(name, "/x"), headers=headers).status_code] += 1
     assert set(answers) <= {401, 429}
     assert answers[429] > 100
     assert len(writes(cluster, position, agent="roadstead-gateway")) < 400

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import io
+import socket
 import threading
 import time
 import uuid
@@ -19,9 +21,9 @@ import httpx
 import pytest
 
 from hack.cluster.control import ControlCluster, free_ports
-from tests.clusters import declare_platform
+from tests.clusters import declare_platform, wait_for
 from tests.support.gateways import Replica, gateway_access, running_gateway
-from tests.support.pods import MIB, Place, Pod, grpc_pod, pod, raw_pod, resident_mib, wait_route
+from tests.support.pods import MIB, Place, Pod, grpc_pod, pod, raw_pod, resident_mib, sent, wait_route
 from tests.world import new_namespace
 
 FLAT_MIB = 64
@@ -164,6 +166,83 @@ def test_grpc(place: Place) -> None:
             with pytest.raises(grpc.RpcError) as caught:
                 channel.unary_unary(path)(b"hello", metadata=said, timeout=60)
             assert caught.value.code() is code
+
+
+async def test_everything_waits_for_the_first_pod(place: Place, served: Pod) -> None:
+    """An upload, a WebSocket and a HEAD to a Workload without pods go on as if nothing had been when there is one."""
+    name, body = place.workload(), bytes(range(256)) * 20_000
+
+    async def upload(session: aiohttp.ClientSession) -> str:
+        async with session.post(place.url(name, "/upload"), data=io.BytesIO(body)) as answer:
+            assert "total=" in answer.headers["x-roadstead-cold-start"]
+            return str((await answer.json())["sha256"])
+
+    async def talk(session: aiohttp.ClientSession) -> str:
+        async with session.ws_connect(place.url(name, "/ws")) as opened:
+            await opened.send_str("hello")
+            return await opened.receive_str(timeout=10)
+
+    async def head(session: aiohttp.ClientSession) -> int:
+        async with session.head(place.url(name, "/x")) as answer:
+            return answer.status
+
+    async with aiohttp.ClientSession(headers=place.headers) as session:
+        calls = [asyncio.create_task(call(session)) for call in (upload, talk, head)]
+        done, _ = await asyncio.wait(calls, timeout=1.5)
+        assert not done
+        await asyncio.to_thread(place.pods, name, served)
+        assert await asyncio.gather(*calls) == [hashlib.sha256(body).hexdigest(), "hello", 200]
+
+
+def test_old_and_careful_clients(place: Place, name: str, served: Pod) -> None:
+    """HTTP/1.0, ``Expect: 100-continue``, and an offer to go on in HTTP/2, which is passed over."""
+    authorization, prefix = f"Authorization: Bearer {place.token}", place.prefix(name)
+    old = sent(place.gateway, f"GET {prefix}/old HTTP/1.0\r\n{authorization}\r\n\r\n".encode())
+    assert old.startswith((b"HTTP/1.0 200 ", b"HTTP/1.1 200 "))
+    assert b"transfer-encoding" not in old.lower()
+    head = f"POST {prefix}/upload HTTP/1.1\r\nHost: here\r\n{authorization}\r\nContent-Length: 3\r\n"
+    with socket.create_connection(("127.0.0.1", place.gateway.ports["port"]), timeout=10) as connection:
+        connection.sendall(f"{head}Expect: 100-continue\r\nConnection: close\r\n\r\n".encode())
+        assert connection.recv(4096).startswith(b"HTTP/1.1 100 ")
+        connection.sendall(b"abc")
+        assert connection.recv(4096).startswith(b"HTTP/1.1 200 ")
+    offered = "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAoAAAAAIAAAAA\r\n"
+    with socket.create_connection(("127.0.0.1", place.gateway.ports["port"]), timeout=10) as connection:
+        connection.sendall(f"{head}{offered}\r\nabc".encode())
+        assert connection.recv(4096).startswith(b"HTTP/1.1 200 ")
+    assert "upgrade" not in served.seen[-1]["headers"]
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"banana",
+        b"HTTP/1.1 banana\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\ncontent-length: 4\r\n\r\nabc",
+        b"HTTP/1.1 200 OK\r\nx: " + b"x" * 200_000 + b"\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\n" + b"".join(b"x-%d: x\r\n" % number for number in range(500)) + b"\r\n",
+    ],
+    ids=["no HTTP", "no status", "two lengths", "large head", "many headers"],
+)
+def test_a_container_that_answers_nonsense(place: Place, said: bytes) -> None:
+    with raw_pod(lambda _: said) as made:
+        name = place.workload(made)
+        for _ in range(2):
+            answer = httpx.get(place.url(name), headers=place.headers, timeout=30)
+            assert answer.status_code in (502, 503)
+            assert answer.headers["content-type"] == "application/json"
+            assert answer.json()["detail"]
+    with raw_pod(lambda _: b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n") as good:
+        place.pods(name, good, gone=made)
+        wait_for(lambda: httpx.get(place.url(name), headers=place.headers, timeout=30).status_code == 200, "the next pod")
+
+
+def test_an_answer_that_breaks_off_isnt_taken_for_a_whole_one(place: Place) -> None:
+    for began in (b"content-length: 1000", b"transfer-encoding: chunked"):
+        with raw_pod(lambda _, began=began: b"HTTP/1.1 200 OK\r\n" + began + b"\r\n\r\n3\r\nabc\r\n", hang_up=True) as made:
+            name = place.workload(made)
+            with pytest.raises(httpx.RemoteProtocolError):
+                httpx.get(place.url(name), headers=place.headers, timeout=30)
 
 
 def test_a_pod_that_speaks_tls(place: Place, tmp_path: Path) -> None:
@@ -326,6 +405,26 @@ def transfer(place: Place, name: str, mib: int) -> None:
 @pytest.mark.parametrize("mib", [50, pytest.param(1024, marks=pytest.mark.long)])
 def test_large_bodies(place: Place, name: str, mib: int) -> None:
     transfer(place, name, mib)
+
+
+def test_a_pod_that_doesnt_read_stops_the_client_not_the_memory(place: Place, name: str) -> None:
+    """What a container doesn't take is not taken from the client either."""
+    assert place.gateway.envoy is not None
+    pid = place.gateway.envoy.pid
+    before, given = resident_mib(pid), [0] * 4
+
+    def pieces(number: int) -> Iterator[bytes]:
+        for _ in range(200):
+            yield bytes(MIB)
+            given[number] += 1
+
+    with ThreadPoolExecutor(4) as pool:
+        path = place.url(name, "/silent?seconds=3")
+        uploads = [pool.submit(httpx.post, path, headers=place.headers, content=pieces(number), timeout=60) for number in range(4)]
+        time.sleep(2)
+        assert resident_mib(pid) - before < FLAT_MIB
+        assert max(given) < 50
+        wait_for(lambda: all(upload.done() for upload in uploads), "the pod to answer")
 
 
 def test_a_slow_reader_stops_the_pod_not_the_memory(place: Place, name: str) -> None:

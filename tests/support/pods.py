@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import socket
 import ssl
 import threading
 import time
@@ -88,8 +89,11 @@ def pod(tls: Path | None = None) -> Iterator[Pod]:
 
 
 @contextmanager
-def raw_pod(react: Callable[[bytes], bytes | None]) -> Iterator[Pod]:
-    """A server that reads heads of requests and says what ``react`` does to them; None: it closes the connection without a word."""
+def raw_pod(react: Callable[[bytes], bytes | None], *, hang_up: bool = False) -> Iterator[Pod]:
+    """A server that reads heads of requests and says what ``react`` does to them; None: it closes the connection without a word.
+
+    ``hang_up``: it does so after an answer as well.
+    """
     made = Pod(0)
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -103,6 +107,8 @@ def raw_pod(react: Callable[[bytes], bytes | None]) -> Iterator[Pod]:
                     break
                 writer.write(said)
                 await writer.drain()
+                if hang_up:
+                    break
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
         finally:
@@ -201,6 +207,25 @@ class Place:
         }
 
 
+def connected(gateway: Replica, seconds: float = 10) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", gateway.ports["port"]), timeout=seconds)
+
+
+def sent(gateway: Replica, data: bytes, seconds: float = 10) -> bytes:
+    """Everything that is said to these bytes until the connection closes; b"..." at the end if it never does."""
+    said = b""
+    with connected(gateway, seconds) as connection:
+        connection.sendall(data)
+        try:
+            while piece := connection.recv(65536):
+                said += piece
+        except TimeoutError:
+            return said + b"..."
+        except ConnectionError:
+            pass
+    return said
+
+
 def resident_mib(pid: int) -> float:
     """Memory of a process, in MiB."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
@@ -248,7 +273,7 @@ def _application(made: Pod) -> web.Application:
             await asyncio.sleep(float(request.query.get("pause", "0.5")))
         return answer
 
-    async def socket(request: web.Request) -> web.WebSocketResponse:
+    async def talk(request: web.Request) -> web.WebSocketResponse:
         answer = web.WebSocketResponse(protocols=("chat",))
         await answer.prepare(request)
         async for message in answer:
@@ -298,7 +323,7 @@ def _application(made: Pod) -> web.Application:
         return await handler(request)
 
     application = web.Application(middlewares=[note], client_max_size=0)
-    known = {"sse": sse, "ws": socket, "silent": silent, "drip": drip, "download": download, "upload": upload, "status": status}
+    known = {"sse": sse, "ws": talk, "silent": silent, "drip": drip, "download": download, "upload": upload, "status": status}
     for path, handler in known.items():
         application.router.add_route("*", f"/{path}", handler)
     application.router.add_route("*", "/{rest:.*}", echo)

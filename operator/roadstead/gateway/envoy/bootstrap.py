@@ -112,6 +112,8 @@ def _listener(settings: EnvoySettings) -> dict[str, Any]:
             "max_headers_count": 100,
             "headers_with_underscores_action": "ALLOW",
         },
+        # nginx speaks 1.0 to what is behind it if nobody tells it otherwise.
+        "http_protocol_options": {"accept_http_10": True, "default_host_for_http_10": "roadstead"},
         "http2_protocol_options": {
             "max_concurrent_streams": 1000,
             "initial_stream_window_size": MIB,
