@@ -21,7 +21,9 @@ import httpx
 import pytest
 
 from hack.cluster.control import ControlCluster, free_ports
-from tests.clusters import declare_platform, wait_for
+from roadstead.api.identity import object_id
+from tests.build import API_VERSION
+from tests.clusters import apply, declare_platform, wait_for
 from tests.support.gateways import Replica, gateway_access, running_gateway
 from tests.support.pods import MIB, Place, Pod, grpc_pod, pod, raw_pod, resident_mib, sent, wait_route
 from tests.world import new_namespace
@@ -88,6 +90,21 @@ def test_paths(place: Place, name: str, called: str, got: str) -> None:
             assert answer.json()["headers"]["x-forwarded-prefix"] == place.prefix(name)
 
 
+def test_a_deployment_in_front(place: Place, cluster: ControlCluster, name: str) -> None:
+    """The same under the Deployment's id, which is what the container hears of."""
+    body = {"apiVersion": API_VERSION, "kind": "Deployment", "metadata": {"name": "front", "namespace": place.namespace}}
+    apply(cluster, {**body, "spec": {"workloadRef": {"name": name}}})
+    prefix = f"/api/v2/endpoints/deployments/{object_id('deployments', place.namespace, 'front')}"
+    with place.client() as client:
+        wait_for(lambda: client.get(prefix + "/x").status_code == 200, "the gateway to know it")
+        for called, got in (("", "/"), ("?q=1", "/?q=1"), ("/a%2Fb//c?d", "/a%2Fb//c?d")) * 2:
+            said = client.get(prefix + called).json()
+            assert said["path"] == got
+            assert said["headers"]["x-forwarded-prefix"] == prefix
+            assert client.get(prefix + "0" + called).status_code == 404
+            assert client.get(place.prefix(name) + "/x").json()["headers"]["x-forwarded-prefix"] == place.prefix(name)
+
+
 def test_what_the_container_is_told_of_the_caller(place: Place, name: str) -> None:
     extra = {"X-Api-Key": "kept", "api_key": "kept too"}
     with place.client(headers={**place.headers, **extra}) as client:
@@ -150,7 +167,13 @@ async def test_websocket(place: Place, name: str, served: Pod) -> None:
 def test_grpc(place: Place) -> None:
     with grpc_pod() as made, grpc.insecure_channel(place.gateway.url.removeprefix("http://")) as channel:
         name = place.workload(made)
-        metadata = (("authorization", f"Bearer {place.token}"),)
+        spoofed = (
+            ("x-roadstead-user", "root"),
+            ("x_roadstead_user", "root"),
+            ("x-forwarded-prefix", "/evil"),
+            ("x-envoy-max-retries", "9"),
+        )
+        metadata = (("authorization", f"Bearer {place.token}"), *spoofed)
         unary = channel.unary_unary(f"{place.prefix(name)}/test.Echo/Unary")
         stream = channel.unary_stream(f"{place.prefix(name)}/test.Echo/Stream")
         for _ in range(3):
@@ -160,6 +183,7 @@ def test_grpc(place: Place) -> None:
         assert "authorization" not in headers
         assert headers["x-roadstead-user"].endswith(":caller")
         assert headers["x-forwarded-prefix"] == place.prefix(name)
+        assert not {"x_roadstead_user", "x-envoy-max-retries"} & set(headers)
         wrong = ((f"{place.prefix('nobody')}/test.Echo/Unary", metadata), (f"{place.prefix(name)}/test.Echo/Unary", ()))
         codes = (grpc.StatusCode.UNIMPLEMENTED, grpc.StatusCode.UNAUTHENTICATED)
         for (path, said), code in zip(wrong, codes, strict=True):

@@ -167,8 +167,10 @@ def _own_words() -> dict[str, Any]:
             words(flags("UAEX"), "permission can't be asked for at the moment; try again", soon),
             # No cluster, no pod, none that can be connected to: as the answerer says it.
             words(flags("NC", "UH", "UF"), "the service can't be reached at the moment; try again", soon),
+            words(status("EQ", 404), "there is nothing to call here"),
             words(flags("UC"), "the service has closed the connection without an answer"),
             words(flags("SI"), "nothing has moved for too long (the gateway's idle timeout)"),
+            words(status("EQ", 403), "there is nothing here that such a connection could be upgraded to"),
             words(status("EQ", 400), "this is not a valid HTTP request"),
             words(status("EQ", 408), "the head of the request has not arrived in time"),
             words(status("EQ", 431), "the head of the request is too large"),
