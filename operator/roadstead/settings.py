@@ -82,6 +82,10 @@ class ApiSettings:
     """After SIGTERM: how long requests are still taken, until no load balancer sends any."""
     trusted_proxies: tuple[str, ...] = ()
     """Addresses or networks whose X-Forwarded-Proto, -Host and -Prefix are believed."""
+    gateway: str = ""
+    """The gateway's processes, asked for statistics: host:port, all of that name's addresses; empty: statistics are null."""
+    certificates: Path | None = None
+    """Folder of tls.crt, tls.key and ca.crt that the gateway's processes know us by; it may be filled later. None: statistics are null."""
 
 
 @dataclass(frozen=True, slots=True)

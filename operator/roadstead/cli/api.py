@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ipaddress import ip_network
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -59,6 +60,13 @@ def api(
             "--trusted-proxy", envvar="ROADSTEAD_TRUSTED_PROXIES", help="Address or network whose X-Forwarded headers are believed."
         ),
     ] = None,
+    gateway: Annotated[
+        str, typer.Option(envvar="ROADSTEAD_GATEWAY", help="The gateway's peers, host:port, to ask for statistics; empty: these are null.")
+    ] = DEFAULTS.gateway,
+    certificates: Annotated[
+        Path | None,
+        typer.Option(envvar="ROADSTEAD_CERTIFICATES", help="Folder of tls.crt, tls.key and ca.crt to show the gateway."),
+    ] = DEFAULTS.certificates,
 ) -> None:
     """Run the REST API until it is told to stop. Any number of replicas may run side by side."""
     for proxy in trusted_proxies or ():
@@ -86,6 +94,8 @@ def api(
         request_seconds=request_seconds,
         drain_seconds=drain_seconds,
         trusted_proxies=tuple(trusted_proxies or ()),
+        gateway=gateway,
+        certificates=certificates,
     )
     # FastAPI and aiohttp cost most of a second, and only this command needs them.
     from roadstead.kube.config import ConfigError  # noqa: PLC0415

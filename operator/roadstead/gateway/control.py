@@ -18,8 +18,8 @@ from envoy.service.load_stats.v3 import lrs_pb2_grpc
 
 from roadstead.gateway.envoy.ads import Discovery, Store
 from roadstead.gateway.envoy.load_reports import Counts, LoadReports
-from roadstead.gateway.tls import Certificates
 from roadstead.settings import GatewaySettings
+from roadstead.tls import Certificates
 
 log = logging.getLogger(__name__)
 LOOPBACK: Final = "127.0.0.1"

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final, Protocol, TypeVar
 
+from roadstead import counts
 from roadstead.api.container import Protocol as Wire
 from roadstead.api.platform import PlatformSpec
 from roadstead.gateway.views import Address, EndpointView, PodView, SliceView, WorkloadView
@@ -20,7 +21,6 @@ from roadstead.kube.resource import Key
 
 V = TypeVar("V")
 WORKLOAD, DEPLOYMENT = "workloads", "deployments"
-LETTERS: Final = {WORKLOAD: "w", DEPLOYMENT: "d"}
 KEEP_SECONDS: Final = 60.0
 """How long Envoy keeps a cluster without pods: longer than it keeps verdicts that name it, and than its figures wait to be read."""
 
@@ -59,7 +59,7 @@ class Target:
     @property
     def figures(self) -> str:
         """What it is counted under."""
-        return f"{LETTERS[self.kind]}-{self.id}"
+        return counts.key(self.kind, self.id)
 
     @property
     def serving(self) -> Key:

@@ -27,10 +27,10 @@ from roadstead.gateway.peers import ROUND_SECONDS, Peers
 from roadstead.gateway.permission import Permission
 from roadstead.gateway.scaler.demand import Demand
 from roadstead.gateway.scaler.service import ScalerService
-from roadstead.gateway.tls import SNI, Certificates
 from roadstead.gateway.waking import Waking
 from roadstead.kube.client import ApiClient
 from roadstead.settings import GatewaySettings
+from roadstead.tls import SNI, Certificates
 
 REFRESH_SECONDS: Final = 60.0
 

@@ -18,12 +18,12 @@ from typing import Any, Final
 import grpc
 from pydantic import ValidationError
 
-from roadstead.gateway.ledger.figures import Question, figures
+from roadstead.counts import SERVICE, Question
+from roadstead.gateway.ledger.figures import figures
 from roadstead.gateway.ledger.ledger import Ledger
 from roadstead.kube.backoff import backoff
 
 log = logging.getLogger(__name__)
-SERVICE: Final = "roadstead.gateway.Peers"
 ROUND_SECONDS: Final = 0.5
 BEAT_SECONDS: Final = 2.0
 SILENT_SECONDS: Final = 7.0
@@ -45,7 +45,7 @@ class _Peer:
 class Peers:
     """The serving side is ``handler``, the asking side follows the addresses given to ``set_peers``. Close it at the end.
 
-    ``credentials`` (gateway/tls.py) are asked for at each connection, since certificates are renewed, and ``server_name`` is looked for in
+    ``credentials`` (tls.py) are asked for at each connection, since certificates are renewed, and ``server_name`` is looked for in
     the peer's, whose address may be any; None: without TLS.
     """
 
@@ -86,7 +86,7 @@ class Peers:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     def handler(self) -> grpc.GenericRpcHandler:
-        """To be given to a grpc.aio server. Messages are JSON: ``ledger/state.py``, ``ledger/figures.py``."""
+        """To be given to a grpc.aio server. Messages are JSON: ``ledger/state.py``, ``counts.py``."""
         calls = {
             "Follow": grpc.unary_stream_rpc_method_handler(self._told),
             "Figures": grpc.unary_unary_rpc_method_handler(self._figures),

@@ -21,7 +21,6 @@ from roadstead.gateway.answers import Answerer
 from roadstead.gateway.health import Health
 from roadstead.gateway.http import listening
 from roadstead.gateway.parts import Parts
-from roadstead.gateway.tls import Certificates
 from roadstead.gateway.waking import Answer
 from roadstead.kube.client import ApiClient
 from roadstead.kube.config import load
@@ -30,6 +29,7 @@ from roadstead.lifetime import ended, ready_or_stopped, until
 from roadstead.listener import metrics_route, served
 from roadstead.logs import configure
 from roadstead.settings import GatewaySettings
+from roadstead.tls import Certificates
 
 log = logging.getLogger(__name__)
 LOOPBACK = "127.0.0.1"

@@ -10,6 +10,7 @@ from fastapi import Depends, Request
 from roadstead.access.callers import Caller, Callers
 from roadstead.access.rights import Rights
 from roadstead.rest.cache import Cache
+from roadstead.rest.figures import GatewayFigures
 from roadstead.rest.keda import Keda
 from roadstead.rest.operators import Operators
 from roadstead.rest.pages import Proxies
@@ -30,6 +31,7 @@ class Api:
     store: Store
     operators: Operators
     keda: Keda
+    figures: GatewayFigures
     proxies: Proxies
 
     def base(self, request: Request) -> str:

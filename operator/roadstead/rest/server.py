@@ -30,6 +30,7 @@ from roadstead.rest.app import build
 from roadstead.rest.cache import Cache
 from roadstead.rest.context import Api
 from roadstead.rest.edge import Edge
+from roadstead.rest.figures import GatewayFigures
 from roadstead.rest.health import Health
 from roadstead.rest.keda import Keda
 from roadstead.rest.metrics import Metrics
@@ -75,6 +76,7 @@ async def serve(settings: ApiSettings) -> None:
         lent = await stack.enter_async_context(ApiClient(callers_config, user_agent=agent, max_in_flight=IN_FLIGHT))
         metrics = Metrics()
         api = assembled(settings, own, lent, metrics)
+        stack.push_async_callback(api.figures.close)
         edge = Edge(build(api), settings=settings, callers=api.callers, proxies=api.proxies, metrics=metrics)
         lag = LoopLag(metrics.lagged)
         health = Health(api.cache, lag)
@@ -114,6 +116,7 @@ def assembled(settings: ApiSettings, own: ApiClient, lent: ApiClient, metrics: M
         store=Store(lent, own, callers, rights),
         operators=Operators(own, settings.namespace),
         keda=Keda(own),
+        figures=GatewayFigures(settings.gateway, settings.certificates),
         proxies=Proxies.of(settings.trusted_proxies),
     )
 

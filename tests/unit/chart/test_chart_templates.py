@@ -296,8 +296,29 @@ def test_the_apis_command_is_one_that_it_takes(full: list[Body], monkeypatch: py
             requests_per_second=5,
             burst=10,
             trusted_proxies=("10.0.0.0/8",),
+            gateway="roadstead-gateway-peers.roadstead-system.svc:18001",
+            certificates=Path("/certificates"),
         )
     ]
+
+
+def test_the_api_asks_the_gateway_if_there_is_one(full: list[Body], defaults: list[Body]) -> None:
+    spec = named(defaults, "Deployment", "roadstead-api")["spec"]["template"]["spec"]
+    (volume,) = spec["volumes"]
+    assert volume["secret"]["optional"] is True, "the API starts before the certificates are there"
+    assert volume["secret"]["secretName"] == "roadstead-gateway-tls"
+    assert named(defaults, "Service", "roadstead-gateway-peers")["metadata"]["namespace"] == "roadstead-system"
+    labels = named(full, "Deployment", "roadstead-api")["spec"]["template"]["metadata"]["labels"]
+    admitted = [
+        {port["port"] for port in rule["ports"]}
+        for rule in named(full, "NetworkPolicy", "roadstead-gateway")["spec"]["ingress"]
+        for peer in rule.get("from", ())
+        if peer.get("podSelector", {}).get("matchLabels", {"": None}).items() <= labels.items()
+    ]
+    assert admitted == [{18001}]
+    without = named(objects("--set", "gateway.enabled=false"), "Deployment", "roadstead-api")["spec"]["template"]["spec"]
+    assert "volumes" not in without
+    assert not [part for part in without["containers"][0]["args"] if part.startswith(("--gateway", "--certificates"))]
 
 
 def test_the_gateways_command_is_one_that_it_takes(full: list[Body], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from roadstead.gateway.ledger.figures import Figures, Question, at_quantile, figures, slower
+from roadstead.counts import Figures, Question
+from roadstead.gateway.ledger.figures import at_quantile, figures, slower
 from roadstead.gateway.ledger.history import LATENCY, LATENCY_BOUNDS, USER_ERRORS, History
 from roadstead.gateway.ledger.ledger import RETENTION_SECONDS, Count, Ledger
 
@@ -400,6 +401,28 @@ def test_what_is_not_known_is_none() -> None:
     found = ask(ledger, BEGAN, clock.now, quantile=0.5)
     assert (found.user_errors, found.slow_requests) == (2, 1)
     assert found.response_milliseconds == pytest.approx(1550)
+
+
+def test_without_a_beginning_it_is_the_last_hour_in_minutes_and_nothing_from_before_the_endpoint_was_made() -> None:
+    clock = Clock()
+    ledger = Ledger("a", clock=clock)
+    ledger.report("a", W, 0, 7, 0)
+    clock.now += 3 * HOUR + 59
+    ledger.report("a", W, 0, 4, 0)
+    now = clock.now
+    found = figures(ledger, Question(endpoints=[W]))
+    assert (found.start, found.end, found.requests) == ((now - HOUR) // 60 * 60, now, 4)
+    assert figures(ledger, Question(endpoints=[W], end=now + HOUR - 1)).requests == 4
+    assert figures(ledger, Question(endpoints=[W], end=now + 3 * HOUR)).start is None, "the hour before then is yet to come"
+    assert figures(ledger, Question(endpoints=[W], end=BEGAN + 60)).requests == 7
+    every = figures(ledger, Question(endpoints=[W], start=0))
+    assert (every.start, every.requests) == (BEGAN, 11)
+    later = figures(ledger, Question(endpoints=[W], start=0, not_before=now - 60))
+    assert (later.start, later.requests, later.last_request_at) == ((now - 60) // 60 * 60, 4, now)
+    other = figures(ledger, Question(endpoints=[W], start=0, end=now - 2 * HOUR, not_before=now - 60))
+    assert other == Figures(in_flight=0, last_request_at=now)
+    clock.now += 600
+    assert figures(ledger, Question(endpoints=[W], not_before=now + 60)).last_request_at is None
 
 
 def test_quantiles_and_slow_ones() -> None:

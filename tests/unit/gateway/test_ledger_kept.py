@@ -11,9 +11,10 @@ from typing import Any
 import orjson
 import pytest
 
+from roadstead.counts import Figures, Question
 from roadstead.gateway.ledger.checkpoint import APPEND_SECONDS, FILE, REWRITE_SECONDS, Checkpoint
 from roadstead.gateway.ledger.envoy_stats import EnvoyStats, parse
-from roadstead.gateway.ledger.figures import Figures, Question, figures
+from roadstead.gateway.ledger.figures import figures
 from roadstead.gateway.ledger.history import LATENCY_BOUNDS
 from roadstead.gateway.ledger.ledger import Ledger
 

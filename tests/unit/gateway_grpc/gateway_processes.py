@@ -13,7 +13,7 @@ import grpc
 from roadstead.gateway.control import OPTIONS
 from roadstead.gateway.ledger.ledger import Ledger
 from roadstead.gateway.peers import Peers
-from roadstead.gateway.tls import SNI, Certificates
+from roadstead.tls import SNI, Certificates
 
 W = "w-" + "0" * 24
 

@@ -13,9 +13,9 @@ import pytest
 import uvloop
 
 from roadstead.certificates import dns_names, renewal
+from roadstead.counts import SERVICE
 from roadstead.gateway.ledger.ledger import BUCKETS_A_PART, RETENTION_SECONDS
-from roadstead.gateway.peers import SERVICE
-from roadstead.gateway.tls import Certificates
+from roadstead.tls import Certificates
 from tests.unit.gateway_grpc.gateway_processes import Fleet, W, until
 
 

@@ -3,54 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
-
+from roadstead.counts import Figures, Question
 from roadstead.gateway.ledger.history import ISSUED, LATENCY, LATENCY_BOUNDS, SERVER_ERRORS, USER_ERRORS
 from roadstead.gateway.ledger.ledger import Ledger
-
-Moment = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-
-
-class Question(BaseModel):
-    """Which figures; times are seconds since 1970."""
-
-    model_config = ConfigDict(frozen=True)
-
-    endpoints: list[str] = Field(max_length=1000)
-    start: Moment
-    end: Moment
-    quantile: float = Field(0.5, ge=0, le=1)
-    slow_milliseconds: float = Field(2000.0, ge=0, allow_inf_nan=False)
-
-
-class Figures(BaseModel):
-    """Over all gateway processes. ``start`` and ``end`` are the period that the figures are really about: in whole minutes, or in whole
-    hours if it began more than an hour ago, and not from before anybody counted; None if nothing of it is known.
-    """
-
-    model_config = ConfigDict(frozen=True)
-
-    start: float | None = None
-    end: float | None = None
-    requests: int | None = None
-    server_errors: int | None = None
-    user_errors: int | None = None
-    response_milliseconds: float | None = None
-    """At the quantile. A WebSocket or a stream of events is a response as long as it lasts."""
-    slow_requests: int | None = None
-    in_flight: int | None = None
-    """Now, whatever the period."""
-    last_request_at: float | None = None
 
 
 def figures(ledger: Ledger, question: Question) -> Figures:
     """Answer."""
     now, keys = ledger.now, question.endpoints
-    requested = [at for key in keys if (at := ledger.last_request(key)) is not None]
+    requested = [at for key in keys if (at := ledger.last_request(key)) is not None and at >= question.not_before]
     moment = Figures(in_flight=ledger.in_flight(keys), last_request_at=max(requested, default=None))
-    start, end = max(question.start, ledger.known_since), min(question.end, now)
+    end = now if question.end is None else min(question.end, now)
+    # An hour before the end that was asked for, not before now: a period that is yet to come stays one.
+    start = (now if question.end is None else question.end) - ledger.history.hour_seconds if question.start is None else question.start
+    start = max(start, question.not_before, ledger.known_since)
     if start >= end:
         return moment
     counts, first, last = ledger.history.total(keys, start, end, now)

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from typing import Final
 
 from roadstead.api.scaling import ScalingMetric
-from roadstead.gateway.directory import DEPLOYMENT, LETTERS, WORKLOAD, Directory
+from roadstead.counts import LETTERS
+from roadstead.gateway.directory import DEPLOYMENT, WORKLOAD, Directory
 from roadstead.gateway.ledger.ledger import Ledger
 from roadstead.kube.resource import Key
 

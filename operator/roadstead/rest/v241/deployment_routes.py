@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Annotated, Final
 
 from fastapi import Depends, Query, Request, Response
@@ -20,10 +20,11 @@ from roadstead.rest.records import EndpointRecord, WorkloadRecord
 from roadstead.rest.routing import Router, aged, answer, done
 from roadstead.rest.store import Draft
 from roadstead.rest.v241 import deployments, workloads
+from roadstead.rest.v241 import stats as statistics
 from roadstead.rest.v241.common import WRITES, ThisId, origin, responses
 from roadstead.rest.v241.examples import WORKLOAD_ID
 from roadstead.rest.v241.lists import Listing
-from roadstead.rest.v241.models import DeploymentCreate, DeploymentFormatted, DeploymentPage, DeploymentUpdate, Id, Metrics, Stats
+from roadstead.rest.v241.models import DeploymentCreate, DeploymentFormatted, DeploymentPage, DeploymentUpdate, Id, Stats
 from roadstead.rest.v241.moments import Moment
 
 router = Router(prefix="/console/deployments", tags=["Deployments"])
@@ -154,14 +155,18 @@ async def stats(
     quantile: Annotated[float, Query(alias="responseTimeQuantile", ge=0, le=1, description="Quantile of `responseTime`.")] = 0.5,
     slow: Annotated[float, Query(alias="slowRequestsThreshold", ge=0, description="Milliseconds from which a request is slow.")] = 2000,
 ) -> Response:
-    """What isn't known is null, never an invented zero."""
-    await api.reads.one(caller, api.cache.endpoints, id)
+    """What isn't known is null, never an invented zero.
+
+    `period` is the one that the metrics are about: of the one asked for what the gateway knows of, in whole minutes, or in whole hours if
+    it began more than an hour ago. What the gateway refuses without asking the service isn't counted.
+    """
+    record = await api.reads.one(caller, api.cache.endpoints, id)
     end = end_time or datetime.now(UTC)
-    start = start_time or end - timedelta(hours=1)
+    start = start_time or end - statistics.DEFAULT
     if start >= end:
         raise invalid(("query", "startTime"), "startTime must be before endTime", RULE)
-    period = {"start": start.isoformat(timespec="microseconds"), "end": end.isoformat(timespec="microseconds")}
-    return answer({"period": period, "metrics": Metrics().model_dump(by_alias=True)})
+    found = await api.figures.ask(statistics.question(record, start_time, end_time, quantile, slow))
+    return answer(statistics.stats(found, start, end))
 
 
 def _workload(api: Api, record: EndpointRecord) -> WorkloadRecord | None:

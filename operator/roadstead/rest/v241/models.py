@@ -262,15 +262,15 @@ class Metrics(Wire):
 
     total_requests: int | None = None
     requests_per_minute: float | None = None
-    concurrent_requests: float | None = None
+    concurrent_requests: float | None = Field(None, description="Now, whatever the period.")
     response_time: float | None = Field(None, description="Milliseconds, at the quantile asked for.")
-    slow_requests: int | None = None
+    slow_requests: int | None = Field(None, description="That took longer than the threshold asked for.")
     server_errors: int | None = None
-    server_error_rate: float | None = None
+    server_error_rate: float | None = Field(None, description="From 0 to 1, as are the other rates.")
     user_errors: int | None = None
     user_error_rate: float | None = None
     total_error_rate: float | None = None
-    last_request_at: Instant | None = None
+    last_request_at: Instant | None = Field(None, description="The last that there was, whatever the period.")
 
 
 class Stats(Wire):

@@ -1,4 +1,5 @@
-"""The certificates by which gateway processes, their Envoys and KEDA know each other: mutual TLS on every port that leaves the pod.
+"""The certificates by which gateway processes, their Envoys, KEDA and the REST API know each other: mutual TLS on each port that leaves the
+pod.
 
 They are read again for each new connection and handshake, so that a renewal (``roadstead certs ensure``) takes no restart.
 """
@@ -22,7 +23,8 @@ class Certificates:
         self._seen: tuple[bytes, ...] = ()
         self._server: ssl.SSLContext | None = None
 
-    def _read(self) -> tuple[bytes, bytes, bytes]:
+    def read(self) -> tuple[bytes, bytes, bytes]:
+        """Key, chain and authority as they are now. Raises OSError where they can't be read."""
         return tuple((self._folder / name).read_bytes() for name in ("tls.key", "tls.crt", "ca.crt"))  # type: ignore[return-value]
 
     def server(self) -> ssl.SSLContext:
@@ -36,7 +38,7 @@ class Certificates:
 
     def refresh(self) -> None:
         """Take the files' present content for new connections."""
-        content = self._read()
+        content = self.read()
         if self._server is not None and content != self._seen:
             self._server.load_cert_chain(self._folder / "tls.crt", self._folder / "tls.key")
             self._server.load_verify_locations(self._folder / "ca.crt")
@@ -48,9 +50,9 @@ class Certificates:
 
     def grpc_client(self) -> grpc.ChannelCredentials:
         """For a channel to a replica, with what the files hold now."""
-        key, chain, authority = self._read()
+        key, chain, authority = self.read()
         return grpc.ssl_channel_credentials(authority, key, chain)
 
     def _configuration(self) -> grpc.ServerCertificateConfiguration:
-        key, chain, authority = self._read()
+        key, chain, authority = self.read()
         return grpc.ssl_server_certificate_configuration([(key, chain)], authority)

@@ -1,0 +1,171 @@
+"""Statistics of a deployment: what went through two real gateways, as the REST API tells it. The pod is a server of the test's own."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from hack.cluster.control import ControlCluster
+from roadstead.api.base import API_VERSION
+from roadstead.api.identity import object_id
+from roadstead.rest.v241.models import Stats
+from tests.build import raw_artifact, raw_workload
+from tests.clusters import apply, wait_for
+from tests.support.gateways import Replica, endpoints, gateway_access, own_address, two_gateways
+from tests.support.rest import Served, account, client_of, running_api
+from tests.world import here
+
+Body = dict[str, Any]
+Gateways = tuple[Replica, Replica]
+CODES = [200] * 12 + [404] * 5 + [500] * 3
+SLOW = 2
+"""Of the good ones."""
+SLOW_SECONDS = 0.6
+
+
+@contextmanager
+def pod() -> Iterator[int]:
+    """Answers ``/<code>`` with that code, and takes its time where it is asked to. Yields its port."""
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            path, _, query = self.path.partition("?")
+            time.sleep(SLOW_SECONDS if query == "slow" else 0)
+            self.send_response(int(path.rpartition("/")[2]))
+            self.send_header("content-length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer((own_address(), 0), Handler)
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield server.server_address[1]
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+@pytest.fixture(scope="module")
+def gateways(cluster: ControlCluster) -> Iterator[Gateways]:
+    with two_gateways(cluster, gateway_access(cluster)) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def counting_api(cluster: ControlCluster, api_kubeconfig: Path, gateways: Gateways) -> Iterator[Served]:
+    target = "ipv4:" + ",".join(f"127.0.0.1:{one.ports['peer']}" for one in gateways)
+    folder = str(cluster.state / "gateway-certificates")
+    with running_api(cluster, api_kubeconfig, ROADSTEAD_GATEWAY=target, ROADSTEAD_CERTIFICATES=folder) as served:
+        yield served
+
+
+def deployed(cluster: ControlCluster, namespace: str, name: str) -> str:
+    """A Workload and a Deployment in front of it; returns its id."""
+    front = {
+        "apiVersion": API_VERSION,
+        "kind": "Deployment",
+        "metadata": {"name": name},
+        "spec": {"workloadRef": {"name": raw_workload()["metadata"]["name"]}},
+    }
+    apply(cluster, here(namespace, raw_artifact(status="registered")), here(namespace, raw_workload()), here(namespace, front))
+    return object_id("deployments", namespace, name)
+
+
+def test_what_went_through_the_gateways_is_told_exactly(
+    cluster: ControlCluster, namespace: str, gateways: Gateways, counting_api: Served
+) -> None:
+    id, other = deployed(cluster, namespace, "front"), deployed(cluster, namespace, "other")
+    caller, reader, stranger = (
+        account(cluster, namespace, "caller", "roadstead-invoke"),
+        account(cluster, namespace, "reader", "roadstead-view"),
+        account(cluster, namespace, "stranger"),
+    )
+    with pod() as port, client_of(counting_api, reader) as client:
+        endpoints(cluster, namespace, raw_workload()["metadata"]["name"], port)
+
+        def stats(of: str = id, **query: str) -> Body:
+            answer = client.get(f"/console/deployments/{of}/stats/", params={"slowRequestsThreshold": "200", **query})
+            assert answer.status_code == 200, answer.text
+            Stats.model_validate_json(answer.content, by_alias=True, by_name=False)
+            return dict(answer.json())
+
+        wait_for(lambda: stats()["metrics"]["totalRequests"] == 0, "nothing to be known to have come")
+        fresh = stats()["metrics"]
+        assert (fresh["lastRequestAt"], fresh["serverErrorRate"], fresh["responseTime"]) == (None, None, None)
+
+        before = datetime.now(UTC)
+        for number, code in enumerate(CODES):
+            url = f"{gateways[number % 2].url}/api/v2/endpoints/deployments/{id}/{code}{'?slow' if number < SLOW else ''}"
+            assert httpx.get(url, headers={"Authorization": f"Bearer {caller}"}, timeout=30).status_code == code
+        after = datetime.now(UTC)
+        assert httpx.get(url).status_code == 401, "is refused, and not counted"
+
+        def all_there() -> bool:  # refusals and latencies are looked up every ten seconds
+            said = stats()["metrics"]
+            return (said["totalRequests"], said["userErrors"], said["slowRequests"]) == (20, 5, SLOW) and said["responseTime"] is not None
+
+        wait_for(all_there, "all to be counted", 60)
+        for _ in range(4):  # either gateway answers
+            said = stats()
+            metrics, period = said["metrics"], said["period"]
+            start, end = datetime.fromisoformat(period["start"]), datetime.fromisoformat(period["end"])
+            assert metrics["totalRequests"] == 20
+            assert (metrics["userErrors"], metrics["serverErrors"], metrics["slowRequests"]) == (5, 3, SLOW)
+            assert (metrics["userErrorRate"], metrics["serverErrorRate"], metrics["totalErrorRate"]) == (0.25, 0.15, 0.4)
+            assert metrics["requestsPerMinute"] == pytest.approx(20 / ((end - start).total_seconds() / 60))
+            assert metrics["concurrentRequests"] == 0
+            assert 0 < metrics["responseTime"] < 200
+            last = datetime.fromisoformat(metrics["lastRequestAt"])
+            assert before < last
+            assert (last - after).total_seconds() < 2, "told within the half second between two reports, and some more"
+        assert 500 <= stats(responseTimeQuantile="1")["metrics"]["responseTime"] <= 1000, "the bucket of the slow ones"
+        assert stats(slowRequestsThreshold="1000")["metrics"]["slowRequests"] == 0
+
+        untouched = stats(other)["metrics"]
+        assert (untouched["totalRequests"], untouched["lastRequestAt"]) == (0, None)
+
+        long_ago = stats(startTime="2026-01-01T00:00:00Z", endTime="2026-01-02T00:00:00Z")
+        assert long_ago["period"]["end"] == "2026-01-02T00:00:00.000000+00:00"
+        known = {name for name, value in long_ago["metrics"].items() if value is not None}
+        assert known == {"concurrentRequests", "lastRequestAt"}, "nobody counted then"
+        assert stats(startTime="2026-01-01T00:00:00Z")["metrics"]["totalRequests"] == 20
+    with client_of(counting_api, stranger) as client:
+        assert client.get(f"/console/deployments/{id}/stats/").status_code == 404
+
+
+def test_without_a_gateway_nothing_is_known_and_all_else_works(
+    cluster: ControlCluster, namespace: str, gateways: Gateways, counting_api: Served
+) -> None:
+    id = deployed(cluster, namespace, "front")
+
+    with client_of(counting_api, account(cluster, namespace, "reader", "roadstead-view")) as client:
+
+        def said() -> Body:
+            answer = client.get(f"/console/deployments/{id}/stats/")
+            assert answer.status_code == 200, answer.text
+            return dict(answer.json()["metrics"])
+
+        wait_for(lambda: said()["totalRequests"] == 0, "the gateways to answer")
+        gateways[0].stop()
+        assert said()["totalRequests"] == 0, "one answers for both"
+        gateways[1].stop()
+        assert set(said().values()) == {None}
+        gateways[0].start_process()
+        gateways[0].start_envoy()
+        wait_for(lambda: said()["concurrentRequests"] == 0, "one to be back", 60)
