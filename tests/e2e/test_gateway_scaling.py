@@ -1,0 +1,195 @@
+"""Scaling on what the gateway counts, the whole way: real requests, Envoy, load reports, KEDA, its HPA, real pods; and from zero."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+import httpx
+import pytest
+
+from hack.cluster import images, preflight
+from hack.cluster.full import FullCluster, full_cluster
+from hack.cluster.keda import Keda, keda
+from roadstead.api.identity import object_id
+from tests.bench.measure import share
+from tests.build import autoscaling, raw_workload
+from tests.clusters import apply, declare_platform, get, install_crds, install_rbac, operator_access, running_operator, wait_for
+from tests.support.gateways import Replica, gateway_access, running_gateway
+from tests.support.rest import account
+from tests.world import condition, gateway, here, new_namespace, status
+
+pytestmark = pytest.mark.timeout(420)
+Body = dict[str, Any]
+SCALING = {"cooldownSeconds": 8, "pollingIntervalSeconds": 2, "scaleDownStabilizationSeconds": 5}
+
+
+@dataclass(frozen=True)
+class World:
+    """A cluster with real pods, KEDA, the operator and a gateway."""
+
+    cluster: FullCluster
+    image: str
+    keda: Keda
+    gateway: Replica
+
+    def replicas(self, namespace: str, name: str) -> int:
+        found = get(self.cluster, "deployments.apps", name, namespace)
+        return -1 if found is None else int(found["spec"].get("replicas") or 0)
+
+    def wait_replicas(self, namespace: str, name: str, few: int, many: int, seconds: float = 90) -> None:
+        wait_for(lambda: few <= self.replicas(namespace, name) <= many, f"{few} to {many} replicas of {name}", seconds, pause=0.5)
+
+    def url(self, namespace: str, name: str, kind: str = "workloads") -> str:
+        return f"{self.gateway.url}/api/v2/endpoints/{kind}/{object_id(kind, namespace, name)}/"
+
+
+@pytest.fixture(scope="module")
+def world() -> Iterator[World]:
+    if problems := preflight.missing():
+        pytest.skip("this machine can't run containers: " + "; ".join(problems))
+    with full_cluster() as cluster:
+        image = cluster.push_image(images.whoami_image(), "roadstead/whoami")
+        install_crds(cluster)
+        install_rbac(cluster, "--set=platform.gateway.fastPath=true")
+        with keda(cluster) as running, running_gateway(cluster, gateway_access(cluster)) as one:
+            platform(cluster, one)
+            gateway(cluster, ready=True)
+            with running_operator(cluster, operator_access(cluster)):
+                yield World(cluster, image, running, one)
+
+
+@pytest.fixture
+def namespace(world: World) -> Iterator[str]:
+    with new_namespace(world.cluster) as name:
+        yield name
+
+
+def platform(cluster: FullCluster, one: Replica, **more: Any) -> None:
+    declare_platform(cluster, gateway={"scalerAddress": one.scaler, **more}, scaling=SCALING)
+
+
+def workload(world: World, namespace: str, name: str, metric: str, target: float, low: int, high: int) -> None:
+    """One that is ready as soon as it answers."""
+    probe = {"path": "/readyz", "initialDelaySeconds": 0, "periodSeconds": 1, "timeoutSeconds": 5}
+    container = {"imageUri": world.image, "resourceRequest": {"cpu": 0.05, "memory": "64Mi"}, "readinessProbe": probe}
+    inline = {"status": "registered", "containerGroups": [{"containers": [container]}]}
+    apply(world.cluster, here(namespace, raw_workload(name, inline=inline, runtime=autoscaling(metric, target, low, high))))
+
+
+def asleep(world: World, namespace: str, name: str) -> bool:
+    seen = status(world.cluster, namespace, name)
+    return seen.get("state") == "running" and condition(seen, "Ready").get("reason") == "ScaledToZero"
+
+
+@contextmanager
+def in_flight(url: str, token: str, count: int) -> Iterator[list[str]]:
+    """So many requests at any time, each of two seconds. What fails is told."""
+    failed: list[str] = []
+    stop = threading.Event()
+
+    async def ask(session: aiohttp.ClientSession) -> None:
+        while not stop.is_set():
+            try:
+                async with session.get(f"{url}?seconds=2", headers={"Authorization": f"Bearer {token}"}) as answer:
+                    if answer.status != 200:
+                        failed.append(f"{answer.status} {await answer.text()}")
+                        await asyncio.sleep(0.2)
+            except (aiohttp.ClientError, TimeoutError) as error:
+                failed.append(repr(error))
+                await asyncio.sleep(0.2)
+
+    async def run() -> None:
+        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(120)) as session:
+            await asyncio.gather(*(ask(session) for _ in range(count)))
+
+    thread = threading.Thread(target=lambda: asyncio.run(run()), daemon=True)
+    thread.start()
+    try:
+        yield failed
+    finally:
+        stop.set()
+        thread.join(130)
+
+
+def test_from_zero_to_many_and_back(world: World, namespace: str) -> None:
+    """Concurrency: the first request waits and is answered; load makes replicas; without any it falls asleep again."""
+    workload(world, namespace, "chat", "httpRequestsConcurrency", 4, 0, 3)
+    token = account(world.cluster, namespace, "caller", "roadstead-invoke")
+    wait_for(lambda: asleep(world, namespace, "chat"), "zero", 90)
+    first = httpx.get(world.url(namespace, "chat"), headers={"Authorization": f"Bearer {token}"}, timeout=90)
+    assert first.status_code == 200, first.text
+    assert "total=" in first.headers["x-roadstead-cold-start"]
+    with in_flight(world.url(namespace, "chat"), token, 12) as failed:
+        world.wait_replicas(namespace, "chat", 3, 3)
+        wait_for(lambda: status(world.cluster, namespace, "chat").get("readyReplicas") == 3, "three ready pods", 60)
+        said = status(world.cluster, namespace, "chat")["scaler"]
+        assert said["metric"] == "httpRequestsConcurrency"
+        # The process that counts goes while the Workload is busy: what isn't known scales nothing down.
+        world.gateway.kill_process()
+        time.sleep(8)
+        assert world.replicas(namespace, "chat") == 3
+        world.gateway.start_process()
+        world.gateway.wait_ready()
+        time.sleep(10)
+        assert world.replicas(namespace, "chat") == 3
+    assert not [each for each in failed if not each.startswith("503")], failed[:5]
+    wait_for(lambda: asleep(world, namespace, "chat"), "zero again", 120)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("metric", "target"), [("httpRequestsInFlight", 4), ("httpRequestsPerHour", 30)])
+def test_up_and_down_between_the_bounds(world: World, namespace: str, metric: str, target: float) -> None:
+    """More requests, more pods, up to the maximum; the hour's go only with the hour, so it is the other that comes down."""
+    workload(world, namespace, "chat", metric, target, 1, 3)
+    token = account(world.cluster, namespace, "caller", "roadstead-invoke")
+    wait_for(lambda: status(world.cluster, namespace, "chat").get("readyReplicas") == 1, "a ready pod", 90)
+    with in_flight(world.url(namespace, "chat"), token, 12) as failed:
+        world.wait_replicas(namespace, "chat", 3, 3, 120)
+        assert status(world.cluster, namespace, "chat")["scaler"]["metric"] == metric
+    assert not failed, failed[:5]
+    if metric == "httpRequestsInFlight":
+        world.wait_replicas(namespace, "chat", 1, 1, 120)
+
+
+@pytest.mark.long
+def test_what_comes_through_a_deployment_counts_for_its_workload(world: World, namespace: str) -> None:
+    workload(world, namespace, "chat", "httpRequestsConcurrency", 4, 0, 3)
+    front = {"apiVersion": "roadstead.dev/v1alpha1", "kind": "Deployment", "metadata": {"name": "front"}}
+    apply(world.cluster, here(namespace, {**front, "spec": {"workloadRef": {"name": "chat"}}}))
+    token = account(world.cluster, namespace, "caller", "roadstead-invoke")
+    wait_for(lambda: asleep(world, namespace, "chat"), "zero", 90)
+    with in_flight(world.url(namespace, "front", "deployments"), token, 12) as failed:
+        world.wait_replicas(namespace, "chat", 3, 3)
+    assert not failed, failed[:5]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("fast", [False, True], ids=["KEDA", "fast path"])
+def test_twenty_wake_at_once(world: World, namespace: str, fast: bool) -> None:
+    """Everybody is answered; how long everything but the container's own start took is printed."""
+    platform(world.cluster, world.gateway, fastPath=fast)
+    names = [f"w{number:02d}" for number in range(20)]
+    for name in names:
+        workload(world, namespace, name, "httpRequestsConcurrency", 4, 0, 1)
+    token = account(world.cluster, namespace, "caller", "roadstead-invoke")
+    for name in names:
+        wait_for(lambda name=name: asleep(world, namespace, name), f"{name} at zero", 240)
+
+    def call(name: str) -> httpx.Response:
+        return httpx.get(world.url(namespace, name), headers={"Authorization": f"Bearer {token}"}, timeout=180)
+
+    with ThreadPoolExecutor(len(names)) as pool:
+        answers = list(pool.map(call, names))
+    assert {answer.status_code for answer in answers} == {200}
+    phases = [dict(part.split("=") for part in answer.headers["x-roadstead-cold-start"].split(";")) for answer in answers]
+    for phase in ("decide", "schedule", "pull", "start", "ready", "total"):
+        values = [float(each.get(phase, 0)) for each in phases]
+        print(f"{phase}: p50 {share(values, 0.5):.2f} s, p95 {share(values, 0.95):.2f} s, max {max(values):.2f} s")
