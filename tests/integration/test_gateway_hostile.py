@@ -332,13 +332,15 @@ def test_a_cluster_named_by_the_client_leads_nowhere(place: Place, name: str, se
     cluster = "w-" + own.rpartition("/")[2]
     warmed(place, own + "/warm")
     before = len(served.seen)
-    lines = ("Host: here", f"x-roadstead-cluster: {cluster}", "x-roadstead-user: system:admin", "Connection: close")
+    named = (f"x-roadstead-cluster: {cluster}", f"x-roadstead-known: {cluster}")
+    lines = ("Host: here", *named, "x-roadstead-user: system:admin", "Connection: close")
     for path in (own + "/x", "/api/v2/endpoints/workloads/" + "f" * 24 + "/x", "/"):
         data = f"GET {path} HTTP/1.1\r\n".encode() + "\r\n".join((*lines, "", "")).encode()
         assert status(sent(place.gateway, data)) in (401, 404)
     for other in ("control", "authoriser", "answers", "w-" + "f" * 24):
-        assert status(sent(place.gateway, request(place, own + "/x", f"x-roadstead-cluster: {other}"))) == 200
-        before += 1
+        for header in ("cluster", "known"):
+            assert status(sent(place.gateway, request(place, own + "/x", f"x-roadstead-{header}: {other}"))) == 200
+            before += 1
     assert len(served.seen) == before
 
 
