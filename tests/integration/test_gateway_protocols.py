@@ -324,6 +324,14 @@ def test_what_a_pod_has_seen_is_never_repeated(place: Place, name: str) -> None:
             assert heads.count(f"POST {path} HTTP/1.1".encode()) == 1
 
 
+def test_an_idle_connection_is_closed_before_the_pod_does_it(place: Place) -> None:
+    """A request must not meet a connection that uvicorn or Node.js closes, as they do after five seconds."""
+    with raw_pod(lambda _: b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n") as made:
+        place.serving(made)
+        wait_for(lambda: len(made.left) == made.connections, "Envoy to close it", 10)
+        assert max(made.left) < 5
+
+
 def test_a_pod_that_refuses_connections_costs_nobody_an_answer(place: Place) -> None:
     with ExitStack() as stack:
         good, gone = stack.enter_context(pod()), Pod(free_ports(1)[0])

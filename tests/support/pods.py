@@ -57,6 +57,8 @@ class Pod:
     raw: bytearray = field(default_factory=bytearray)
     """All bytes, of a pod that doesn't take them apart."""
     connections: int = 0
+    left: list[float] = field(default_factory=list)
+    """How many seconds after its last request a connection was closed by the other side."""
 
     def paths(self) -> list[str]:
         return [said["path"] for said in self.seen]
@@ -98,9 +100,11 @@ def raw_pod(react: Callable[[bytes], bytes | None], *, hang_up: bool = False) ->
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         made.connections += 1
+        last = time.monotonic()
         try:
             while True:
                 head = await reader.readuntil(b"\r\n\r\n")
+                last = time.monotonic()
                 made.raw += head
                 said = react(head)
                 if said is None:
@@ -110,7 +114,7 @@ def raw_pod(react: Callable[[bytes], bytes | None], *, hang_up: bool = False) ->
                 if hang_up:
                     break
         except (asyncio.IncompleteReadError, ConnectionError):
-            pass
+            made.left.append(time.monotonic() - last)
         finally:
             writer.close()
 

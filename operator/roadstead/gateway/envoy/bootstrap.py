@@ -53,7 +53,8 @@ class EnvoySettings:
     max_header_kib: int = 60
     headers_seconds: float = 10.0
     """Time for the head of a request to arrive."""
-    idle_connection_seconds: int = 600
+    idle_connection_seconds: int = 620
+    """Longer than load balancers in front keep theirs (Google's: 600 s), for the same reason as in resources.IDLE_CONNECTION_SECONDS."""
 
 
 def bootstrap(settings: EnvoySettings) -> dict[str, Any]:

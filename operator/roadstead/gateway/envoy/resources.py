@@ -42,8 +42,9 @@ LIMITS: Final = {
 PODS_TRIED: Final = 3
 """How many pods may refuse a connection before the caller is told that none can be reached."""
 HTTP_OPTIONS: Final = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
-IDLE_CONNECTION_SECONDS: Final = 60
-"""Idle connections to pods are given up before most servers do, lest a request meets one that is just being closed."""
+IDLE_CONNECTION_SECONDS: Final = 4
+"""Idle connections to pods are given up before servers do, lest a request meets one that is just being closed: it would be lost, since
+nobody knows whether it has been read. uvicorn and Node.js wait for 5 s."""
 
 
 def cluster(name: str, protocol: Protocol) -> cluster_pb2.Cluster:
