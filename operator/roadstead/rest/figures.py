@@ -25,6 +25,8 @@ TOTAL_SECONDS: Final = 5.0
 """For any of them to."""
 ATTEMPTS: Final = 3
 """One that is new is still gathering, and one may be going; questions side by side don't take exact turns."""
+PAUSE_SECONDS: Final = 0.2
+"""Between attempts: the connection to another may just be being made."""
 TRY_ANOTHER: Final = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
 BALANCED: Final = '{"loadBalancingConfig": [{"round_robin": {}}]}'
 OPTIONS: Final = (
@@ -79,15 +81,13 @@ class GatewayFigures:
         loop = asyncio.get_running_loop()
         end = loop.time() + TOTAL_SECONDS
         for attempt in range(1, ATTEMPTS + 1):
-            channel = self._open(certificates)
             try:
-                answer: bytes = await channel.unary_unary(CALL)(question, timeout=min(ANSWER_SECONDS, end - loop.time()))
+                answer: bytes = await self._open(certificates).unary_unary(CALL)(question, timeout=min(ANSWER_SECONDS, end - loop.time()))
                 return answer
             except grpc.aio.AioRpcError as error:
                 if error.code() not in TRY_ANOTHER or attempt == ATTEMPTS or loop.time() >= end:
-                    if channel is self._channel:
-                        self._drop()  # the next question begins with a look at the name
                     raise
+            await asyncio.sleep(PAUSE_SECONDS)
         raise AssertionError("unreachable")
 
     def _open(self, certificates: Certificates) -> Any:

@@ -84,6 +84,14 @@ async def test_any_process_answers_and_any_may_go(fleet: Fleet, folder: Path, as
             await asyncio.sleep(0.1)
 
 
+async def test_they_are_found_by_name(fleet: Fleet, folder: Path, asked: list[GatewayFigures]) -> None:
+    a, _ = await two(fleet, folder)
+    asked.append(figures := GatewayFigures(a.address.replace("127.0.0.1", "localhost"), folder))
+    assert await figures.ask(QUESTION) is not None
+    asked.append(nowhere := GatewayFigures("roadstead-gateway-peers.invalid:18001", folder))
+    assert await nowhere.ask(QUESTION) is None
+
+
 async def test_one_that_is_still_gathering_is_passed_over(
     fleet: Fleet, folder: Path, asked: list[GatewayFigures], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -136,6 +144,8 @@ async def test_certificates_may_come_later_and_be_renewed(fleet: Fleet, folder: 
     assert await figures.ask(QUESTION) is None
     shutil.copytree(folder, mounted, dirs_exist_ok=True)
     assert await figures.ask(QUESTION) is not None
+    certificates(mounted)
+    assert await figures.ask(QUESTION) is None, "what is in the folder now is shown"
 
 
 async def test_an_answer_that_is_none_is_no_answer(folder: Path, asked: list[GatewayFigures]) -> None:
