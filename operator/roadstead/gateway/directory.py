@@ -8,7 +8,7 @@ An endpoint is *open* while pods are ready and Envoy has said that it knows them
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
+import logging
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final, Protocol, TypeVar
@@ -19,7 +19,9 @@ from roadstead.api.platform import PlatformSpec
 from roadstead.gateway.views import Address, EndpointView, PodView, SliceView, WorkloadView
 from roadstead.kube.resource import Key
 
+log = logging.getLogger(__name__)
 V = TypeVar("V")
+I = TypeVar("I")  # noqa: E741 - what identifies a V
 WORKLOAD, DEPLOYMENT = "workloads", "deployments"
 KEEP_SECONDS: Final = 60.0
 """How long Envoy keeps a cluster without pods: longer than it keeps verdicts that name it, and than its figures wait to be read."""
@@ -69,7 +71,7 @@ class Target:
 
 class Directory:
     """Targets by kind and id. Told of every change of a view, it tells in turn: ``opened`` a target that is open now, ``changed`` the key
-    of a Workload that isn't as it was, ``moved`` how far a pod of it has come.
+    of a Workload that isn't as it was, ``moved`` how far a pod of it has come, ``gone`` a target that nobody can call any more.
     """
 
     def __init__(self, upstreams: Upstreams) -> None:
@@ -78,17 +80,18 @@ class Directory:
         self.opened: Callable[[Target], None] = lambda _: None
         self.changed: Callable[[Key], None] = lambda _: None
         self.moved: Callable[[Key, PodView | None], None] = lambda *_: None
+        self.gone: Callable[[Target], None] = lambda _: None
         self._upstreams = upstreams
         self._workloads: dict[Key, WorkloadView] = {}
         self._endpoints: dict[Key, EndpointView] = {}
-        self._slices: defaultdict[Key, dict[Key, SliceView]] = defaultdict(dict)
+        self._slices: dict[Key, dict[Key, SliceView]] = {}
         """By Workload."""
-        self._pods: defaultdict[Key, dict[Key, PodView]] = defaultdict(dict)
+        self._pods: dict[Key, dict[Key, PodView]] = {}
         """By Workload."""
         self._targets: dict[tuple[str, str], Target] = {}
-        self._front: defaultdict[Key, dict[str, Target]] = defaultdict(dict)
+        self._front: dict[Key, dict[str, Target]] = {}
         """The Deployments that refer to a Workload or are served by it, by id."""
-        self._waits: dict[str, asyncio.Task[None]] = {}
+        self._waits: dict[Target, asyncio.Task[None]] = {}
         self._fading: dict[str, asyncio.TimerHandle] = {}
 
     def find(self, kind: str, id: str) -> Target | None:
@@ -137,8 +140,9 @@ class Directory:
         """A Deployment of ours has come, changed or gone."""
         _put(self._endpoints, key, new)
         if old is not None:
-            for name in {old.wanted, old.active}:
-                self._front[old.namespace, name].pop(old.id, None)
+            former = self._targets.get((DEPLOYMENT, old.id))
+            for name in {old.wanted, old.active, former.workload if former is not None else old.active}:
+                _keep(self._front, (old.namespace, name), old.id, None)
             if new is None or new.uid != old.uid:
                 self._forget(DEPLOYMENT, old.id)
         if new is not None:
@@ -147,7 +151,7 @@ class Directory:
                 target = Target(DEPLOYMENT, new.id, new.uid, new.namespace, new.name, new.active)
                 self._targets[DEPLOYMENT, new.id] = target
             for name in {new.wanted, new.active, target.workload}:
-                self._front[new.namespace, name][new.id] = target
+                _keep(self._front, (new.namespace, name), new.id, target)
             self._aim(target)
         for view in (old, new):
             for name in {view.wanted, view.active} if view is not None else ():
@@ -156,9 +160,9 @@ class Directory:
     def put_slice(self, key: Key, old: SliceView | None, new: SliceView | None) -> None:
         """Part of a Workload's endpoints has come, changed or gone."""
         if old is not None:
-            self._slices[key[0], old.workload].pop(key, None)
+            _keep(self._slices, (key[0], old.workload), key, None)
         if new is not None:
-            self._slices[key[0], new.workload][key] = new
+            _keep(self._slices, (key[0], new.workload), key, new)
         for name in {view.workload for view in (old, new) if view is not None}:
             self._follow((key[0], name))
             self.changed((key[0], name))
@@ -168,9 +172,7 @@ class Directory:
         view = new or old
         if view is not None and view.workload:
             workload = key[0], view.workload
-            _put(self._pods[workload], key, new)
-            if not self._pods[workload]:
-                del self._pods[workload]
+            _keep(self._pods, workload, key, new)
             self.moved(workload, new)
 
     def _follow(self, key: Key) -> None:
@@ -183,15 +185,18 @@ class Directory:
 
     def _aim(self, target: Target) -> None:
         """Let a Deployment's target follow the active Workload, once that has a ready pod; as long as it has none the former one serves."""
-        view = self._endpoints.get((target.namespace, target.name))
+        view, before = self._endpoints.get((target.namespace, target.name)), target.serving
         if view is not None and target.workload != view.active:
             former = self._workloads.get(target.serving)
             usable = former is not None and not former.suspended and not former.deleted and self.ready(target.serving)
             if self.ready((target.namespace, view.active)) or not usable:
                 if target.workload != view.wanted:
-                    self._front[target.serving].pop(target.id, None)
+                    _keep(self._front, target.serving, target.id, None)
                 target.workload = view.active
         self._tell(target)
+        if target.serving != before:  # who waits there waits for another now
+            self.changed(before)
+            self.changed(target.serving)
 
     def _tell(self, target: Target) -> None:
         """Bring what Envoy knows of a target, and whether it is open, into line with the mirrors."""
@@ -218,18 +223,21 @@ class Directory:
         if (timer := self._fading.pop(cluster, None)) is not None:
             timer.cancel()
         self._upstreams.put(cluster, protocol, addresses)
-        if target.ready and not target.open and cluster not in self._waits:
-            task = asyncio.create_task(self._open(target, cluster))
-            self._waits[cluster] = task
-            task.add_done_callback(lambda _: self._waits.pop(cluster, None))
+        if target.ready and not target.open and target not in self._waits:
+            self._waits[target] = asyncio.create_task(self._open(target))
 
-    async def _open(self, target: Target, cluster: str) -> None:
-        while target.ready and not target.open and target.cluster == cluster:
-            epoch = target.epoch
-            await self._upstreams.acknowledged(cluster)
-            if target.ready and target.epoch == epoch and target.cluster == cluster:
-                target.open = True
-                self.opened(target)
+    async def _open(self, target: Target) -> None:
+        try:
+            while target.ready and not target.open:
+                before = target.epoch, target.cluster
+                await self._upstreams.acknowledged(target.cluster)
+                if target.ready and before == (target.epoch, target.cluster):
+                    target.open = True
+                    self.opened(target)
+        except Exception:
+            log.exception("Could not let requests through to %s", target.figures)
+        finally:
+            del self._waits[target]  # with no step in between: who is ready from now on is waited for anew
 
     def _fade(self, target: Target, *, emptied: bool) -> None:
         """No pods any more: Envoy hears so at once, and forgets the cluster after a while."""
@@ -253,6 +261,7 @@ class Directory:
             target.open = target.ready = False
             if target.cluster:
                 self._fade(target, emptied=True)
+            self.gone(target)
 
 
 def _put(views: dict[Key, V], key: Key, view: V | None) -> None:
@@ -260,6 +269,16 @@ def _put(views: dict[Key, V], key: Key, view: V | None) -> None:
         views.pop(key, None)
     else:
         views[key] = view
+
+
+def _keep(among: dict[Key, dict[I, V]], group: Key, id: I, view: V | None) -> None:
+    """Put a view into a group, or take it out; no empty group is kept."""
+    if view is not None:
+        among.setdefault(group, {})[id] = view
+    elif (kept := among.get(group)) is not None:
+        kept.pop(id, None)
+        if not kept:
+            del among[group]
 
 
 def _protocol(cluster: str) -> Wire:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Final, Protocol
@@ -18,7 +17,7 @@ from typing import Final, Protocol
 from roadstead.api.conditions import State
 from roadstead.desired.pods import DRAIN_SECONDS
 from roadstead.gateway.coldstart import ColdStart
-from roadstead.gateway.directory import Directory, Target
+from roadstead.gateway.directory import WORKLOAD, Directory, Target
 from roadstead.gateway.views import PodView, WorkloadView
 from roadstead.kube.resource import Key
 
@@ -106,12 +105,13 @@ class Waking:
         self.counts = Counts()
         self._directory = directory
         self._shared = shared
-        self._held: defaultdict[Target, set[Held]] = defaultdict(set)
+        self._held: dict[Target, set[Held]] = {}
         self._wakes: dict[Key, _Wake] = {}
         self._retry_at: dict[Key, float] = {}
         self._total = 0
         self._loop = asyncio.get_running_loop()
         directory.opened, directory.changed, directory.moved = self._opened, self._changed, self._moved
+        directory.gone = self._gone
 
     @property
     def total(self) -> int:
@@ -128,9 +128,8 @@ class Waking:
         if refusal is not None or view is None:
             return refusal or Answer(503, "unknown")
         if view.state == State.ERRORED and not target.ready and not self._may_try(view):
-            wait = self._retry_at.get(view.key, 0.0) - self._loop.time()
-            return Answer(503, view.message or "The workload is errored", wait if wait > 0 else ERRORED_RETRY_SECONDS)
-        if self._total >= gateway.queue_total or len(self._held[target]) >= gateway.queue_per_workload:
+            return self._errored(view)
+        if self._total >= gateway.queue_total or len(self._held.get(target, ())) >= gateway.queue_per_workload:
             self.counts.refused += 1
             return Answer(429, "Too many requests wait for a pod already; try again", FULL_RETRY_SECONDS)
         return self._hold(target, view, gateway.cold_start_limit_seconds)
@@ -156,6 +155,10 @@ class Waking:
             return Answer(503, view.message if view.state in (State.STOPPED, State.STOPPING) else "The workload is being stopped")
         return None
 
+    def _errored(self, view: WorkloadView) -> Answer:
+        wait = self._retry_at.get(view.key, 0.0) - self._loop.time()
+        return Answer(503, view.message or "The workload is errored", wait if wait > 0 else ERRORED_RETRY_SECONDS)
+
     def _may_try(self, view: WorkloadView) -> bool:
         """Whether a request may wake a Workload whose last wake failed: one per back-off, and only from zero."""
         now = self._loop.time()
@@ -168,7 +171,7 @@ class Waking:
         wake = self._wakes.get(view.key) or self._begin(view)
         held = Held(target, self._loop.time(), wake.phases, self._loop.create_future(), self._left)
         held.limit = self._loop.call_later(limit_seconds, self._expire, held, limit_seconds)
-        self._held[target].add(held)
+        self._held.setdefault(target, set()).add(held)
         self._total += 1
         self._share(view.key)
         return held
@@ -210,6 +213,8 @@ class Waking:
             if refusal is not None:
                 self._refuse(target, refusal)
         if wake is None:
+            if view is not None and self.waiting(key) and not self._directory.ready(key):  # they have come from another Workload
+                self._adopt(view)
             self._share(key)
             return
         if view is None or view.suspended or view.deleted:
@@ -218,6 +223,23 @@ class Waking:
             self._fail(key, wake, view.message)
         else:
             self._share(key)
+
+    def _adopt(self, view: WorkloadView) -> None:
+        """Requests that waited for another Workload wait for this one now: as if they had just come."""
+        if view.state != State.ERRORED or self._may_try(view):
+            self._begin(view)
+            return
+        for target in list(self._directory.in_front(view.key)):
+            self._refuse(target, self._errored(view))
+
+    def _gone(self, target: Target) -> None:
+        """Nobody can call it any more, and another of its name is another."""
+        key = target.serving
+        if target.kind == WORKLOAD:
+            self._retry_at.pop(key, None)
+            if (wake := self._wakes.get(key)) is not None:
+                self._end(key, wake)
+        self._refuse(target, Answer(404, f"{target.kind.removesuffix('s')} {target.id} not found"))
 
     def _time_over(self, key: Key, seconds: float) -> None:
         view = self._directory.workload(key)

@@ -80,6 +80,18 @@ class World:
         self._endpoints[name] = new
         self.directory.put_endpoint((NS, name), old, new)
 
+    def no_deployment(self, name: str) -> None:
+        self.directory.put_endpoint((NS, name), self._endpoints.pop(name), None)
+
+    def no_pods(self, workload: str = "w") -> None:
+        """Their EndpointSlice is deleted."""
+        self.directory.put_slice((NS, f"{workload}-abc"), self._slices.pop(workload), None)
+
+    def kept(self) -> int:
+        """How many things the directory and the waking part remember of objects and requests."""
+        parts = [value for part in (self.directory, self.waking) for value in vars(part).values()]
+        return sum(len(value) for value in parts if isinstance(value, dict | set | list))
+
     def pods(self, *ready: Address, leaving: tuple[Address, ...] = (), workload: str = "w", protocol: Protocol = Protocol.HTTP) -> None:
         old = self._slices.get(workload)
         new = SliceView(workload, protocol, ready, leaving)
