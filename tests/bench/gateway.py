@@ -22,7 +22,8 @@ import httpx
 from hack.cluster import envoy
 from hack.cluster.control import ControlCluster, control_cluster, free_ports
 from roadstead.api.identity import object_id
-from roadstead.gateway.envoy.bootstrap import EnvoySettings, bootstrap
+from roadstead.gateway.envoy.bootstrap import bootstrap
+from roadstead.gateway.envoy.settings import EnvoySettings
 from tests.bench.measure import cpu_seconds, memory_mib
 from tests.build import raw_artifact, raw_workload
 from tests.clusters import ROOT, apply, declare_platform, install_crds, install_rbac, wait_admission, wait_for

@@ -21,7 +21,8 @@ from hack.cluster import envoy
 from hack.cluster.api import Cluster
 from hack.cluster.control import free_ports
 from roadstead.certificates import dns_names, renewal
-from roadstead.gateway.envoy.bootstrap import EnvoySettings, bootstrap
+from roadstead.gateway.envoy.bootstrap import bootstrap
+from roadstead.gateway.envoy.settings import EnvoySettings
 from tests.clusters import NAMESPACE, ROOT, apply, wait_for
 
 GATEWAY_ACCOUNT = "roadstead-gateway"

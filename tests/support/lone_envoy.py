@@ -25,9 +25,10 @@ from hack.cluster.control import free_ports
 from roadstead.api.container import Protocol
 from roadstead.gateway.answers import Answerer
 from roadstead.gateway.envoy.ads import Discovery, Store
-from roadstead.gateway.envoy.bootstrap import EnvoySettings, bootstrap
+from roadstead.gateway.envoy.bootstrap import bootstrap
 from roadstead.gateway.envoy.load_reports import LoadReports
 from roadstead.gateway.envoy.resources import EnvoyUpstreams
+from roadstead.gateway.envoy.settings import EnvoySettings
 
 HOST = "127.0.0.1"
 ID = "0123456789abcdef01234567"

@@ -29,7 +29,8 @@ def gateway_bootstrap(
     ] = 0,
 ) -> None:
     """Write Envoy's configuration as JSON."""
-    from roadstead.gateway.envoy.bootstrap import EnvoySettings, bootstrap  # noqa: PLC0415 - Envoy's messages cost half a second
+    from roadstead.gateway.envoy.bootstrap import bootstrap  # noqa: PLC0415 - Envoy's messages cost half a second
+    from roadstead.gateway.envoy.settings import EnvoySettings  # noqa: PLC0415 - Envoy's messages cost half a second
 
     host = f"{peer_service}.{namespace}.svc" if peer_service else ""
     settings = EnvoySettings(node=identity, peer_host=host, certificates=certificates, trusted_hops=trusted_hops)

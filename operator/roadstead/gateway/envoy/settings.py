@@ -1,0 +1,44 @@
+"""What of Envoy's configuration may be chosen, and what its parts are written with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+TYPE: Final = "type.googleapis.com/"
+
+
+@dataclass(frozen=True, slots=True)
+class EnvoySettings:
+    """What of it may be chosen. Ports are those of GatewaySettings."""
+
+    node: str = "gateway"
+    """Name of this Envoy: the pod's."""
+    host: str = "0.0.0.0"  # noqa: S104 - a pod listens on all of its addresses
+    port: int = 8000
+    admin_port: int = 9901
+    control_port: int = 18000
+    peer_port: int = 18001
+    authoriser_port: int = 18002
+    peer_authoriser_port: int = 18003
+    answerer_port: int = 18004
+    peer_host: str = ""
+    """DNS name of the replicas; empty: those of ``peers``."""
+    peers: tuple[tuple[str, int, int], ...] = ()
+    """Other replicas: host, peer port, authoriser port."""
+    certificates: Path | None = None
+    """Folder of tls.crt, tls.key and ca.crt; None: no replicas."""
+    trusted_hops: int = 0
+    """Proxies in front whose X-Forwarded-For is believed."""
+    max_connections: int = 20_000
+    max_header_kib: int = 60
+    headers_seconds: float = 10.0
+    """Time for the head of a request to arrive."""
+    idle_connection_seconds: int = 620
+    """Longer than load balancers in front keep theirs (Google's: 600 s), for the same reason as in resources.IDLE_CONNECTION_SECONDS."""
+
+
+def address(host: str, port: int) -> dict[str, Any]:
+    """A socket's address, as Envoy writes it."""
+    return {"socket_address": {"address": host, "port_value": port}}
