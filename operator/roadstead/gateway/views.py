@@ -118,7 +118,7 @@ def slice_view(body: Body) -> SliceView:
     ready: list[Address] = []
     leaving: list[Address] = []
     port: Body = next(iter(body.get("ports") or ()), {})
-    for endpoint in body.get("endpoints") or ():
+    for endpoint in body.get("endpoints") or () if body.get("addressType") != "FQDN" else ():  # a name is nothing to Envoy's EDS
         conditions = endpoint.get("conditions") or {}
         chosen = ready if conditions.get("ready", True) else leaving if conditions.get("serving", False) else None
         if chosen is not None and port.get("port"):

@@ -11,10 +11,12 @@ import pytest
 from envoy.config.endpoint.v3 import endpoint_pb2
 from envoy.service.discovery.v3 import ads_pb2_grpc, discovery_pb2
 
-from roadstead.gateway.envoy.ads import ENDPOINTS, Discovery, Store
-from roadstead.gateway.envoy.resources import assignment
+from roadstead.api.container import Protocol
+from roadstead.gateway.envoy.ads import CLUSTERS, ENDPOINTS, Discovery, Store
+from roadstead.gateway.envoy.resources import assignment, cluster
 
 NAME = "w-0123456789abcdef01234567"
+OTHER = "w-76543210fedcba9876543210"
 
 
 def pods(*hosts: str) -> endpoint_pb2.ClusterLoadAssignment:
@@ -81,3 +83,55 @@ async def test_waits_not_for_an_envoy_that_has_left(store: Store, stream: Any) -
     stream.cancel()
     async with asyncio.timeout(10):
         await waiting
+
+
+async def refuse(stream: Any) -> list[str]:
+    """Read what comes, and say no to it; give back the names of what it was."""
+    told = await stream.read()
+    refusal = discovery_pb2.DeltaDiscoveryRequest(type_url=told.type_url, response_nonce=told.nonce)
+    refusal.error_detail.message = "malformed"
+    await stream.write(refusal)
+    return [resource.name for resource in told.resources]
+
+
+async def test_waits_not_for_what_is_refused(store: Store, stream: Any) -> None:
+    await take(stream)
+    store.put(ENDPOINTS, NAME, pods("nonsense"))
+    waiting = asyncio.create_task(store.acknowledged(ENDPOINTS, NAME))
+    await refuse(stream)
+    async with asyncio.timeout(5):
+        await waiting
+    assert store.rejected == 1
+    store.put(ENDPOINTS, NAME, pods("10.0.0.2"))
+    waiting = asyncio.create_task(store.acknowledged(ENDPOINTS, NAME))
+    await asyncio.wait([waiting], timeout=0.2)
+    assert not waiting.done()
+    await take(stream)
+    await waiting
+
+
+async def test_waits_not_for_addresses_of_a_cluster_that_is_refused(store: Store, stream: Any) -> None:
+    await take(stream)
+    store.put(CLUSTERS, OTHER, cluster(OTHER, Protocol.HTTP))
+    store.put(ENDPOINTS, OTHER, assignment(OTHER, [("10.0.0.3", 80)], None))
+    await stream.write(discovery_pb2.DeltaDiscoveryRequest(type_url=CLUSTERS))
+    waiting = asyncio.create_task(store.acknowledged(ENDPOINTS, OTHER))
+    assert await refuse(stream) == [OTHER]
+    async with asyncio.timeout(5):
+        await waiting
+
+
+async def test_what_is_refused_together_is_told_one_by_one(store: Store, stream: Any) -> None:
+    await take(stream)
+    await stream.write(discovery_pb2.DeltaDiscoveryRequest(type_url=ENDPOINTS, resource_names_subscribe=[OTHER]))
+    await take(stream)
+    store.put(ENDPOINTS, NAME, pods("nonsense"))
+    store.put(ENDPOINTS, OTHER, assignment(OTHER, [("10.0.0.3", 80)], None))
+    waiting = [asyncio.create_task(store.acknowledged(ENDPOINTS, name)) for name in (NAME, OTHER)]
+    assert await refuse(stream) == [NAME, OTHER]
+    assert await refuse(stream) == [NAME]
+    await asyncio.wait(waiting, timeout=0.2)
+    assert [each.done() for each in waiting] == [True, False], "the other may still be taken"
+    await take(stream)
+    async with asyncio.timeout(5):
+        await asyncio.gather(*waiting)

@@ -51,6 +51,10 @@ class _Envoy:
     """Types of which it must hear even if there is nothing: it starts no listener before, and waits 15 s for a word."""
     sent: dict[str, list[tuple[str, str, int]]] = field(default_factory=dict)
     taken: dict[tuple[str, str], int] = field(default_factory=dict)
+    refused: dict[tuple[str, str], int] = field(default_factory=dict)
+    """What it wouldn't take, and nobody waits for it to."""
+    alone: set[tuple[str, str]] = field(default_factory=set)
+    """What was refused together with others is told again one by one: none is to suffer for another."""
     news: asyncio.Event = field(default_factory=asyncio.Event)
     acknowledged: asyncio.Event = field(default_factory=asyncio.Event)
     gone: bool = False
@@ -61,9 +65,25 @@ class _Envoy:
             self.dirty[kind][name] = None
             self.news.set()
 
+    def settled(self, kind: str, name: str, serial: int) -> bool:
+        """Whether it has said its word on that state of a resource. Addresses of a cluster that it wouldn't take aren't asked for."""
+        refused = self.refused.get((kind, name), 0) >= serial or (kind == ENDPOINTS and (CLUSTERS, name) in self.refused)
+        return refused or self.taken.get((kind, name), 0) >= serial
+
+    def rejects(self, sent: list[tuple[str, str, int]]) -> None:
+        """It didn't take what it was sent, or not all of it: which of it is shown by telling it each by itself."""
+        for kind, name, serial in sent:
+            if len(sent) > 1:
+                self.alone.add((kind, name))
+                self.touch(kind, name)
+            else:
+                self.refused[kind, name] = serial
+        self.took(())
+
     def took(self, names: Iterable[tuple[str, str, int]]) -> None:
         for kind, name, serial in names:
             self.taken[kind, name] = max(serial, self.taken.get((kind, name), 0))
+            self.refused.pop((kind, name), None)
         self.acknowledged.set()
         self.acknowledged = asyncio.Event()
 
@@ -100,12 +120,14 @@ class Store:
                 envoy.took(())
 
     async def acknowledged(self, kind: str, name: str) -> None:
-        """Return when every Envoy that is connected now has taken the present version of a resource, or has gone, or the resource has."""
+        """Return when every Envoy that is connected now has taken the present version of a resource, or has refused it, or has gone, or the
+        resource has. After a refusal requests are better answered by Envoy (503) than held for what won't come.
+        """
         resource = self._resources[kind].get(name)
         if resource is None:
             return
         for envoy in list(self._envoys):
-            while not envoy.gone and name in self._resources[kind] and envoy.taken.get((kind, name), 0) < resource.serial:
+            while not envoy.gone and name in self._resources[kind] and not envoy.settled(kind, name, resource.serial):
                 await envoy.acknowledged.wait()
 
     def _touch(self, kind: str, name: str) -> None:
@@ -134,7 +156,9 @@ class Store:
             sent = envoy.sent.pop(request.response_nonce, [])
             if request.HasField("error_detail"):
                 self.rejected += 1
-                log.error("Envoy %s rejects %s: %s", envoy.node, [name for _, name, _ in sent], request.error_detail.message)
+                names_sent = ", ".join(name for _, name, _ in sent[:10]) + (", …" if len(sent) > 10 else "")
+                log.error("Envoy %s rejects %s: %s", envoy.node, names_sent, request.error_detail.message[:1000])
+                envoy.rejects(sent)
             else:
                 envoy.took(sent)
         names = set(request.resource_names_subscribe)
@@ -167,6 +191,11 @@ class Store:
         found = []
         for kind, nonce in zip(ORDER, nonces, strict=False):
             names, envoy.dirty[kind] = envoy.dirty[kind], {}
+            single = [name for name in names if (kind, name) in envoy.alone]
+            for name in single:
+                del names[name]
+                envoy.alone.discard((kind, name))
+                found.append(self._message(envoy, kind, (name,), f"{nonce}.{len(found)}"))
             if names or kind in envoy.owed:
                 envoy.owed.discard(kind)
                 found.append(self._message(envoy, kind, names, str(nonce)))
@@ -180,6 +209,7 @@ class Store:
             if resource is None:
                 response.removed_resources.append(name)
                 envoy.taken.pop((kind, name), None)
+                envoy.refused.pop((kind, name), None)
             else:
                 response.resources.add(name=name, version=resource.version, resource=resource.content)
                 sent.append((kind, name, resource.serial))
