@@ -6,12 +6,16 @@ They are read again for each new connection and handshake, so that a renewal (``
 
 from __future__ import annotations
 
+import logging
 import ssl
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
 import grpc
+from cryptography import x509
 
+log = logging.getLogger(__name__)
 SNI: Final = "roadstead-gateway"
 
 
@@ -22,6 +26,8 @@ class Certificates:
         self._folder = folder
         self._seen: tuple[bytes, ...] = ()
         self._server: ssl.SSLContext | None = None
+        self._named: tuple[bytes, frozenset[str]] = b"", frozenset()
+        """Our own certificate, and the DNS names in it."""
 
     def read(self) -> tuple[bytes, bytes, bytes]:
         """Key, chain and authority as they are now. Raises OSError where they can't be read."""
@@ -47,6 +53,22 @@ class Certificates:
     def grpc_server(self) -> grpc.ServerCredentials:
         """For gRPC's server, which asks for the files' content before each handshake."""
         return grpc.dynamic_ssl_server_credentials(self._configuration(), self._configuration, require_client_authentication=True)
+
+    def ours(self, names: Iterable[str]) -> bool:
+        """Whether DNS names in a certificate that has been verified say that its owner is a gateway, by a name in our own certificate.
+        KEDA's is signed by the same authority, and must not do for what gateways tell each other.
+        """
+        return not self._own_names().isdisjoint(names)
+
+    def _own_names(self) -> frozenset[str]:
+        try:
+            chain = self.read()[1]
+            if chain != self._named[0]:
+                found = x509.load_pem_x509_certificate(chain).extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+                self._named = chain, frozenset(found.get_values_for_type(x509.DNSName))
+        except (OSError, ValueError, x509.ExtensionNotFound) as error:
+            log.warning("Names in our own certificate can't be read: %s", error)
+        return self._named[1]
 
     def grpc_client(self) -> grpc.ChannelCredentials:
         """For a channel to a replica, with what the files hold now."""

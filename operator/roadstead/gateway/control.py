@@ -16,6 +16,7 @@ import grpc.aio
 from envoy.service.discovery.v3 import ads_pb2_grpc
 from envoy.service.load_stats.v3 import lrs_pb2_grpc
 
+from roadstead.gateway.admission import Admission
 from roadstead.gateway.envoy.ads import Discovery, Store
 from roadstead.gateway.envoy.load_reports import Counts, LoadReports
 from roadstead.settings import GatewaySettings
@@ -66,7 +67,7 @@ class Control:
         _bound(envoy.add_insecure_port(f"{LOOPBACK}:{ports.control_port}"), ports.control_port)
         await self._start(envoy)
         if certificates is not None:
-            replicas = self._server(self._peers)
+            replicas = self._server(self._peers, (Admission(certificates),))
             self._for_envoys(replicas, VISIT_SECONDS)
             _bound(replicas.add_secure_port(f"{ANYWHERE}:{ports.peer_port}", certificates.grpc_server()), ports.peer_port)
             await self._start(replicas)
@@ -80,8 +81,8 @@ class Control:
     async def __aexit__(self, *_: object) -> None:
         await self._stack.aclose()
 
-    def _server(self, handlers: Sequence[grpc.GenericRpcHandler] = ()) -> Any:
-        server = grpc.aio.server(options=OPTIONS)
+    def _server(self, handlers: Sequence[grpc.GenericRpcHandler] = (), interceptors: Sequence[grpc.aio.ServerInterceptor] = ()) -> Any:
+        server = grpc.aio.server(options=OPTIONS, interceptors=interceptors)
         if handlers:
             server.add_generic_rpc_handlers(tuple(handlers))
         return server

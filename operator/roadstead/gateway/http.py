@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import ssl
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -18,6 +17,8 @@ from weakref import WeakSet
 
 import httptools
 import orjson
+
+from roadstead.tls import Certificates
 
 log = logging.getLogger(__name__)
 BACKLOG: Final = 4096
@@ -51,6 +52,8 @@ class Connection(asyncio.Protocol):
 
     def __init__(self) -> None:
         self._transport: asyncio.Transport
+        self.certificates: Certificates | None = None
+        """Whoever connects must have one of a gateway."""
         self._parser = httptools.HttpRequestParser(self)
         self._url = b""
         self._headers: dict[bytes, bytes] = {}
@@ -104,6 +107,11 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
+        if self.certificates is not None:
+            shown = transport.get_extra_info("peercert") or {}
+            if not self.certificates.ours(name for kind, name in shown.get("subjectAltName", ()) if kind == "DNS"):
+                log.warning("Somebody whose certificate is no gateway's was turned away, address=%s", transport.get_extra_info("peername"))
+                self._transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._in_time()
@@ -214,8 +222,11 @@ def retry_after(seconds: float) -> bytes:
 
 
 @asynccontextmanager
-async def listening(make: Callable[[], Connection], host: str | None, port: int, tls: ssl.SSLContext | None = None) -> AsyncIterator[int]:
+async def listening(
+    make: Callable[[], Connection], host: str | None, port: int, certificates: Certificates | None = None
+) -> AsyncIterator[int]:
     """Take connections on that address (None: all) while the context lasts; port 0 finds a free one. Yields the port.
+    With certificates only gateways are let in.
 
     At the end whoever is still owed an answer is cut off: see to it before that nobody is.
     """
@@ -223,9 +234,11 @@ async def listening(make: Callable[[], Connection], host: str | None, port: int,
 
     def connected() -> Connection:
         connection = make()
+        connection.certificates = certificates
         connections.add(connection)
         return connection
 
+    tls = certificates.server() if certificates is not None else None
     server = await asyncio.get_running_loop().create_server(connected, host, port, ssl=tls, backlog=BACKLOG)
     try:
         yield server.sockets[0].getsockname()[1]

@@ -67,7 +67,7 @@ async def serve(settings: GatewaySettings) -> None:
                 await stack.enter_async_context(listening(Answerer, LOOPBACK, settings.answerer_port))
                 await stack.enter_async_context(listening(parts.authoriser, LOOPBACK, settings.authoriser_port))
                 if certificates is not None:
-                    asked = listening(parts.authoriser, None, settings.peer_authoriser_port, certificates.server())
+                    asked = listening(parts.authoriser, None, settings.peer_authoriser_port, certificates)
                     await stack.enter_async_context(asked)
                 await stack.enter_async_context(parts.control)
                 tasks |= {name: asyncio.create_task(loop, name=name) for name, loop in parts.loops().items()}

@@ -188,7 +188,7 @@ class Store:
         for name in envoy.dirty[CLUSTERS]:  # a cluster that is made anew waits for its endpoints, told again or not
             if name in envoy.wanted[ENDPOINTS]:
                 envoy.dirty[ENDPOINTS][name] = None
-        found = []
+        found: list[Any] = []
         for kind, nonce in zip(ORDER, nonces, strict=False):
             names, envoy.dirty[kind] = envoy.dirty[kind], {}
             single = [name for name in names if (kind, name) in envoy.alone]

@@ -1,0 +1,100 @@
+"""KEDA's certificate opens KEDA's door, and no other."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import grpc
+import grpc.aio
+import pytest
+from envoy.service.discovery.v3 import ads_pb2_grpc, discovery_pb2
+
+from roadstead.certificates import dns_names, renewal
+from roadstead.gateway.answers import Answerer
+from roadstead.gateway.control import Control
+from roadstead.gateway.envoy.ads import CLUSTERS, Store
+from roadstead.gateway.http import listening
+from roadstead.gateway.ledger.ledger import Ledger
+from roadstead.gateway.peers import SERVICE, Peers
+from roadstead.settings import GatewaySettings
+from roadstead.tls import SNI, Certificates
+
+
+def free_ports(count: int) -> list[int]:
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
+        return [each.getsockname()[1] for each in sockets]
+
+
+def folder(of: Path, data: dict[str, bytes], pair: str) -> Path:
+    """A folder of certificates as its owner has it."""
+    of.mkdir()
+    for name, source in (("ca.crt", "ca.crt"), ("tls.crt", f"{pair}.crt"), ("tls.key", f"{pair}.key")):
+        (of / name).write_bytes(data[source])
+    return of
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> tuple[Path, Path]:
+    made = renewal(None, dns_names("roadstead-system", "roadstead-gateway", "roadstead-gateway-peers"), datetime.now(UTC))
+    assert made is not None
+    return folder(tmp_path / "gateway", made.data, "tls"), folder(tmp_path / "keda", made.data, "client")
+
+
+async def test_kedas_certificate_does_for_no_call_of_peers(folders: tuple[Path, Path]) -> None:
+    gateway, keda = (Certificates(each) for each in folders)
+    control_port, peer_port, scaler_port = free_ports(3)
+    settings = GatewaySettings(control_port=control_port, peer_port=peer_port, scaler_port=scaler_port)
+    ledger = Ledger("a")
+    options = [("grpc.ssl_target_name_override", SNI)]
+
+    async def said(certificates: Certificates) -> list[object]:
+        """What each kind of call comes to: the first word, or the refusal."""
+        async with grpc.aio.secure_channel(f"127.0.0.1:{peer_port}", certificates.grpc_client(), options) as channel:
+            follow = channel.unary_stream(f"/{SERVICE}/Follow")(b"")
+            envoy = ads_pb2_grpc.AggregatedDiscoveryServiceStub(channel).DeltaAggregatedResources()
+            await envoy.write(discovery_pb2.DeltaDiscoveryRequest(type_url=CLUSTERS))
+            return [await word(follow), await word(envoy)]
+
+    async with Control(settings, Store(), ledger, gateway, peers=(Peers(ledger).handler(),), scaler=()):
+        refused = grpc.StatusCode.PERMISSION_DENIED
+        assert await said(keda) == [refused, refused]
+        assert refused not in await said(gateway)
+        assert not ledger.knows("")
+
+
+async def word(call: Any) -> object:
+    try:
+        return type(await call.read())
+    except grpc.aio.AioRpcError as error:
+        return error.code()
+    finally:
+        call.cancel()
+
+
+async def test_kedas_certificate_does_not_for_the_authoriser(folders: tuple[Path, Path]) -> None:
+    gateway, keda = folders
+    async with listening(Answerer, "127.0.0.1", 0, Certificates(gateway)) as port:
+        assert (await asked(port, gateway)).startswith(b"HTTP/1.1 503")
+        assert await asked(port, keda) == b""
+
+
+async def asked(port: int, certificates: Path) -> bytes:
+    """What is answered to whom."""
+    context = ssl.create_default_context(cafile=str(certificates / "ca.crt"))
+    context.load_cert_chain(certificates / "tls.crt", certificates / "tls.key")
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context, server_hostname=SNI)
+    try:
+        writer.write(b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+        async with asyncio.timeout(5):
+            return await reader.read()
+    except ConnectionError:
+        return b""
+    finally:
+        writer.transport.abort()
