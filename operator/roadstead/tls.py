@@ -39,15 +39,25 @@ class Certificates:
             self._server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             self._server.minimum_version = ssl.TLSVersion.TLSv1_2
             self._server.verify_mode = ssl.CERT_REQUIRED
-            self.refresh()
+            self._load(self._server)
         return self._server
 
     def refresh(self) -> None:
-        """Take the files' present content for new connections."""
+        """Take the files' present content for new connections. What can't be read, or doesn't fit together, is left for the next time."""
+        if self._server is None:
+            return
+        try:
+            if self.read() != self._seen:
+                self._load(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))  # a key that doesn't fit would cost the real one what it has
+                self._load(self._server)
+        except OSError as error:  # ssl.SSLError is one
+            log.warning("New certificates can't be taken; those before stay in use: %s", error)
+
+    def _load(self, context: ssl.SSLContext) -> None:
         content = self.read()
-        if self._server is not None and content != self._seen:
-            self._server.load_cert_chain(self._folder / "tls.crt", self._folder / "tls.key")
-            self._server.load_verify_locations(self._folder / "ca.crt")
+        context.load_cert_chain(self._folder / "tls.crt", self._folder / "tls.key")
+        context.load_verify_locations(self._folder / "ca.crt")
+        if context is self._server:
             self._seen = content
 
     def grpc_server(self) -> grpc.ServerCredentials:

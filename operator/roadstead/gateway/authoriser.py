@@ -32,6 +32,10 @@ ANSWERS: Final = b"answers"
 """Envoy's name of the answerer's cluster."""
 
 
+PLAIN: Final = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) != "%")
+"""What stays as it is in a user's name. All else is %-encoded, "%" too, so that no two names look alike to a container."""
+
+
 class Decides(Protocol):
     """What becomes of a request of somebody who may make it."""
 
@@ -129,10 +133,9 @@ class _Questions(Connection):
 
 def passed(caller: Caller, target: Target, go: Go) -> bytes:
     """Let it through."""
-    user = caller.username
     head = (
         f"HTTP/1.1 200 OK\r\nx-roadstead-cluster: {target.cluster}\r\n"
-        f"x-roadstead-user: {user if user.isascii() and user.isprintable() else quote(user)}\r\n"
+        f"x-roadstead-user: {quote(caller.username, safe=PLAIN)}\r\n"
         "x-envoy-auth-headers-to-remove: authorization\r\ncontent-length: 0\r\n"
     )
     if go.verdict_seconds > 0 and (seconds := min(go.verdict_seconds, caller.expires_at - time.time())) > 0:

@@ -96,6 +96,7 @@ class Parts:
         for name in self._replicas.keys() - replicas.keys():
             self.ledger.gone(name)
         self._replicas = replicas
+        self.ledger.listed(replicas.keys())
         self.peers.set_peers(
             f"[{address}]:{self._peer_port}" if ":" in address else f"{address}:{self._peer_port}" for address in replicas.values()
         )

@@ -40,6 +40,8 @@ class _Peer:
     told_all: bool = False
     heard: bool = False
     """It is being listened to, and has told everything over the present connection."""
+    own: bool = False
+    """It is this very process."""
 
 
 class Peers:
@@ -127,7 +129,7 @@ class Peers:
             try:
                 async with self._channel(peer.address) as channel:
                     if await self._listen(channel, peer):
-                        peer.told_all = peer.heard = True
+                        peer.told_all = peer.own = True
                         return  # it is ourselves
                 problem = "it has ended the stream"
             except TimeoutError:
@@ -136,7 +138,11 @@ class Peers:
                 problem = f"{error.code().name}: {error.details()}"
             except (ValueError, OSError) as error:  # no state of a ledger, no certificates
                 problem = str(error)
-            peer.heard = False
+            except Exception as error:
+                log.exception("Could not follow gateway process at %s", peer.address)
+                problem = repr(error)
+            finally:
+                peer.heard = peer.own
             failures = 1 if time.monotonic() - began > STEADY_SECONDS else failures + 1
             # A peer that ends is taken off the list a moment after its end: no news.
             log.log(logging.WARNING if failures == 3 else logging.DEBUG, "Can't follow gateway process at %s: %s", peer.address, problem)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Final
 
@@ -74,7 +75,8 @@ class Checkpoint:
                     await asyncio.sleep(APPEND_SECONDS)
                 finally:
                     if file is not None:
-                        file.close()
+                        with suppress(OSError):  # it writes once more what could not be written
+                            file.close()
 
     async def _append(self, file: IO[bytes] | None, changes: Changes) -> None:
         pruned = self._ledger.now

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
@@ -115,6 +115,16 @@ class Ledger:
             self._wanted.merge(node, self._version(now), {})
             for follower in self._followers:
                 follower.processes.add(node)
+
+    def listed(self, names: Collection[str]) -> None:
+        """These are all the pods that there are: what others have said last, or the disk says of them, holds no longer."""
+        for node in [
+            name
+            for writers in (self._flying.writers, self._wanted.writers)
+            for name, each in writers.items()
+            if each.values and name not in names and name != self.process
+        ]:
+            self.gone(node)
 
     def count(self, key: str, at: float, counts: Iterable[tuple[int, int]]) -> None:
         """Add (slot, amount) pairs to what this process has counted for an endpoint."""
@@ -241,8 +251,8 @@ class Ledger:
         for origin, endpoints in state.counts.items():
             for key, buckets in endpoints.items():
                 self._history.merge(origin, key, buckets, now)
-        _later(self._requested, state.requested)
-        _later(self._demanded, state.demanded)
+        _later(self._requested, state.requested, now)
+        _later(self._demanded, state.demanded, now)
         for node, flying in state.flying.items():
             self._latest = max(self._latest, flying.version)
             self._flying.merge(node, flying.version, {name: count for name, count in flying.values.items() if count})
@@ -270,6 +280,8 @@ class Ledger:
         for moments in (self._requested, self._demanded):
             for key in [key for key, at in moments.items() if at < now - self._retention_seconds]:
                 del moments[key]
+            for key in [key for key, at in moments.items() if at > now]:  # the clock has gone back
+                moments[key] = now
         self._present.prune(self.process)
 
     def _fly(self, node: str, cluster: str, count: int, now: float) -> None:
@@ -292,7 +304,8 @@ def _register(register: Any) -> dict[str, Any]:
     return {"version": register.version, "values": register.values}
 
 
-def _later(moments: dict[str, float], said: dict[str, float]) -> None:
+def _later(moments: dict[str, float], said: dict[str, float], now: float) -> None:
+    """Nothing is later than now: a clock that is ahead would keep a Workload awake until ours is there too."""
     for key, at in said.items():
         if at > moments.get(key, 0.0):
-            moments[key] = at
+            moments[key] = min(at, now)

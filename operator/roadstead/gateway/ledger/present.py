@@ -118,6 +118,9 @@ class Level:
 
     def _forward(self, now: float) -> None:
         if now <= self._at:
+            if self._at - now > MEAN_SECONDS:  # the clock has gone back: the mean begins anew
+                self._at = now
+                self._points = deque([(now, self._area)])
             return
         if now - self._points[-1][0] >= 1.0 and self._at > self._points[-1][0]:
             self._points.append((self._at, self._area))
