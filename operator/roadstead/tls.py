@@ -17,6 +17,7 @@ from cryptography import x509
 
 log = logging.getLogger(__name__)
 SNI: Final = "roadstead-gateway"
+"""Looked for in a gateway's certificate, unless our own says how gateways are called here."""
 
 
 class Certificates:
@@ -69,6 +70,11 @@ class Certificates:
         KEDA's is signed by the same authority, and must not do for what gateways tell each other.
         """
         return not self._own_names().isdisjoint(names)
+
+    @property
+    def server_name(self) -> str:
+        """What is looked for in a gateway's certificate, at whatever address: a name in our own, which depends on the chart's release."""
+        return min((name for name in self._own_names() if not name.startswith("*")), key=lambda name: (len(name), name), default=SNI)
 
     def _own_names(self) -> frozenset[str]:
         try:

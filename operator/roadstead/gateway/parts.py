@@ -30,7 +30,7 @@ from roadstead.gateway.scaler.service import ScalerService
 from roadstead.gateway.waking import Waking
 from roadstead.kube.client import ApiClient
 from roadstead.settings import GatewaySettings
-from roadstead.tls import SNI, Certificates
+from roadstead.tls import Certificates
 
 REFRESH_SECONDS: Final = 60.0
 
@@ -48,7 +48,8 @@ class Parts:
         self.directory = Directory(self._upstreams)
         self.mirrors = Mirrors(client, self.directory, settings.namespace, settings.peer_service if certificates is not None else "")
         self.ledger = Ledger(identity)
-        self.peers = Peers(self.ledger, certificates.grpc_client if certificates is not None else None, SNI)
+        credentials, name = (certificates.grpc_client, certificates.server_name) if certificates is not None else (None, "")
+        self.peers = Peers(self.ledger, credentials, name)
         self._stats = EnvoyStats(self.ledger)
         self._checkpoint = Checkpoint(settings.state, self.ledger, self._stats)
         self._checkpoint.load()

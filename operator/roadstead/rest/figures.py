@@ -16,7 +16,7 @@ import grpc.aio
 from pydantic import ValidationError
 
 from roadstead.counts import CALL, Figures, Question
-from roadstead.tls import SNI, Certificates
+from roadstead.tls import Certificates
 
 log = logging.getLogger(__name__)
 ANSWER_SECONDS: Final = 2.0
@@ -38,7 +38,6 @@ OPTIONS: Final = (
     ("grpc.keepalive_time_ms", 30_000),  # none is sent at rest; but so a connection ends on which nothing is acknowledged for so long:
     ("grpc.keepalive_timeout_ms", 5000),
     ("grpc.dns_min_time_between_resolutions_ms", 2000),
-    ("grpc.ssl_target_name_override", SNI),
 )
 
 
@@ -95,7 +94,8 @@ class GatewayFigures:
         if self._channel is None or seen != self._seen:
             self._drop()
             self._seen = seen
-            self._channel = grpc.aio.secure_channel(self._target, certificates.grpc_client(), OPTIONS)
+            options = (*OPTIONS, ("grpc.ssl_target_name_override", certificates.server_name))
+            self._channel = grpc.aio.secure_channel(self._target, certificates.grpc_client(), options)
         return self._channel
 
     def _drop(self) -> None:

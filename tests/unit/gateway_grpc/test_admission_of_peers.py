@@ -98,3 +98,19 @@ async def asked(port: int, certificates: Path) -> bytes:
         return b""
     finally:
         writer.transport.abort()
+
+
+async def test_the_release_may_have_any_name(tmp_path: Path) -> None:
+    made = renewal(None, dns_names("ai", "prod-roadstead-gateway", "prod-roadstead-gateway-peers"), datetime.now(UTC))
+    assert made is not None
+    certificates = Certificates(folder(tmp_path / "gateway", made.data, "tls"))
+    control_port, peer_port, scaler_port = free_ports(3)
+    settings = GatewaySettings(control_port=control_port, peer_port=peer_port, scaler_port=scaler_port)
+    ledger = Ledger("a")
+    async with Control(settings, Store(), ledger, certificates, peers=(Peers(ledger).handler(),), scaler=()):
+        peers = Peers(Ledger("b"), certificates.grpc_client, certificates.server_name)
+        peers.set_peers([f"127.0.0.1:{peer_port}"])
+        async with asyncio.timeout(10):
+            while not peers.complete:  # noqa: ASYNC110 - there is no event for it
+                await asyncio.sleep(0.05)
+        await peers.close()
