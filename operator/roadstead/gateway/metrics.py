@@ -33,6 +33,9 @@ class Metrics:
         )
         for phase in (*PHASES, "total"):
             self._phases.labels(phase)
+        self._rejected = prometheus.Counter(
+            "roadstead_gateway_rejected_configurations", "Configurations that an Envoy refused: defects", registry=self.registry
+        )
         self._lag = lag(self.registry)
         prometheus.Info("roadstead_build", "The gateway's version", registry=self.registry).info({"version": __version__})
         prometheus.ProcessCollector(registry=self.registry)
@@ -44,6 +47,10 @@ class Metrics:
         for phase, seconds in phases.seconds(phases.began, phases.ended):
             self._phases.labels(phase).observe(seconds)
         self._phases.labels("total").observe(phases.ended - phases.began)
+
+    def rejected(self) -> None:
+        """An Envoy has refused what it was told."""
+        self._rejected.inc()
 
     def lagged(self, seconds: float) -> None:
         """The event loop was late by so much."""

@@ -55,6 +55,7 @@ class Parts:
         self._checkpoint.load()
         self.waking = Waking(self.directory, self.ledger)
         self.metrics = Metrics()
+        store.on_rejected = self.metrics.rejected
         stale = self._stale_seconds
         keeping = Keeping(settings.verdict_seconds, settings.refusal_seconds, stale)
         permission = Permission(Callers(client, settings.audience, keeping), Rights(client, keeping), self.directory)

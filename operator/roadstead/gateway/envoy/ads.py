@@ -10,7 +10,7 @@ import asyncio
 import hashlib
 import itertools
 import logging
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -93,7 +93,8 @@ class Store:
 
     def __init__(self) -> None:
         self.rejected = 0
-        """How often an Envoy didn't take something: a defect of ours."""
+        """How often an Envoy didn't take something: a defect of ours. ``on_rejected`` is told of each time."""
+        self.on_rejected: Callable[[], None] = lambda: None
         self._resources: dict[str, dict[str, _Resource]] = {kind: {} for kind in ORDER}
         self._serials = itertools.count(1)
         self._envoys: set[_Envoy] = set()
@@ -156,6 +157,7 @@ class Store:
             sent = envoy.sent.pop(request.response_nonce, [])
             if request.HasField("error_detail"):
                 self.rejected += 1
+                self.on_rejected()
                 names_sent = ", ".join(name for _, name, _ in sent[:10]) + (", …" if len(sent) > 10 else "")
                 log.error("Envoy %s rejects %s: %s", envoy.node, names_sent, request.error_detail.message[:1000])
                 envoy.rejects(sent)
