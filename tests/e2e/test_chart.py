@@ -252,7 +252,8 @@ def test_a_workload_sleeps_wakes_for_a_request_and_sleeps_again(world: World, ca
         "--set=keda.enabled=true",
         *from_zero.HURRY,
     )
-    apply_example(world)
+    if not world.pods():  # an earlier test of this module may have left it, scaled by hand
+        apply_example(world)
     from_zero.declare(world.local, world.whoami)
     world.wait_running(len(world.pods()) or 2)
     capsys.readouterr()

@@ -120,7 +120,7 @@ def test_logs_of_every_pod_and_of_those_to_come(world: World, chat: CommandLine)
 
     with chat.running("logs", "chat", "-f", "--tail=0") as process:
         assert process.stdout is not None
-        time.sleep(2)
+        time.sleep(8)  # until it follows: what pods say before that is history
         chat("restart", "chat")
         come: set[str] = set()
         while len(come) < 2:

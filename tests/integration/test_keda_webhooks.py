@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from hypothesis import assume, given, note, settings
+from hypothesis import HealthCheck, assume, given, note, settings
 from hypothesis import strategies as st
 
 from hack.cluster import beside
@@ -149,7 +149,7 @@ def test_every_workload_that_scales_on_http_is_admitted(stage: Stage) -> None:
     """Made, changed into any other of its name, stopped, started and deleted."""
     tried, began = 0, time.monotonic()
 
-    @settings(max_examples=300 if LONG else 25, derandomize=not LONG)
+    @settings(max_examples=300 if LONG else 25, derandomize=not LONG, suppress_health_check=[HealthCheck.filter_too_much])
     @given(ON_HTTP, ON_HTTP, SCALING, st.booleans())
     def check(first: tuple[Body, Body], second: tuple[Body, Body], scaling: Body, proven: bool) -> None:
         nonlocal tried
