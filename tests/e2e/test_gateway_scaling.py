@@ -18,6 +18,7 @@ import pytest
 from hack.cluster import images, preflight
 from hack.cluster.full import FullCluster, full_cluster
 from hack.cluster.keda import Keda, keda
+from hack.cluster.metrics_server import metrics_server
 from roadstead.api.identity import object_id
 from tests.bench.measure import share
 from tests.build import autoscaling, raw_workload
@@ -76,12 +77,12 @@ def platform(cluster: FullCluster, one: Replica, **more: Any) -> None:
     declare_platform(cluster, gateway={"scalerAddress": one.scaler, **more}, scaling=SCALING)
 
 
-def workload(world: World, namespace: str, name: str, metric: str, target: float, low: int, high: int) -> None:
+def workload(world: World, namespace: str, name: str, *, runtime: Body) -> None:
     """One that is ready as soon as it answers."""
     probe = {"path": "/readyz", "initialDelaySeconds": 0, "periodSeconds": 1, "timeoutSeconds": 5}
     container = {"imageUri": world.image, "resourceRequest": {"cpu": 0.05, "memory": "64Mi"}, "readinessProbe": probe}
     inline = {"status": "registered", "containerGroups": [{"containers": [container]}]}
-    apply(world.cluster, here(namespace, raw_workload(name, inline=inline, runtime=autoscaling(metric, target, low, high))))
+    apply(world.cluster, here(namespace, raw_workload(name, inline=inline, runtime=runtime)))
 
 
 def asleep(world: World, namespace: str, name: str) -> bool:
@@ -121,7 +122,7 @@ def in_flight(url: str, token: str, count: int) -> Iterator[list[str]]:
 
 def test_from_zero_to_many_and_back(world: World, namespace: str) -> None:
     """Concurrency: the first request waits and is answered; load makes replicas; without any it falls asleep again."""
-    workload(world, namespace, "chat", "httpRequestsConcurrency", 4, 0, 3)
+    workload(world, namespace, "chat", runtime=autoscaling("httpRequestsConcurrency", 4, 0, 3))
     token = account(world.cluster, namespace, "caller", "roadstead-invoke")
     wait_for(lambda: asleep(world, namespace, "chat"), "zero", 90)
     first = httpx.get(world.url(namespace, "chat"), headers={"Authorization": f"Bearer {token}"}, timeout=90)
@@ -148,7 +149,7 @@ def test_from_zero_to_many_and_back(world: World, namespace: str) -> None:
 @pytest.mark.parametrize(("metric", "target"), [("httpRequestsInFlight", 4), ("httpRequestsPerHour", 30)])
 def test_up_and_down_between_the_bounds(world: World, namespace: str, metric: str, target: float) -> None:
     """More requests, more pods, up to the maximum; the hour's go only with the hour, so it is the other that comes down."""
-    workload(world, namespace, "chat", metric, target, 1, 3)
+    workload(world, namespace, "chat", runtime=autoscaling(metric, target, 1, 3))
     token = account(world.cluster, namespace, "caller", "roadstead-invoke")
     wait_for(lambda: status(world.cluster, namespace, "chat").get("readyReplicas") == 1, "a ready pod", 90)
     with in_flight(world.url(namespace, "chat"), token, 12) as failed:
@@ -161,7 +162,7 @@ def test_up_and_down_between_the_bounds(world: World, namespace: str, metric: st
 
 @pytest.mark.long
 def test_what_comes_through_a_deployment_counts_for_its_workload(world: World, namespace: str) -> None:
-    workload(world, namespace, "chat", "httpRequestsConcurrency", 4, 0, 3)
+    workload(world, namespace, "chat", runtime=autoscaling("httpRequestsConcurrency", 4, 0, 3))
     front = {"apiVersion": "roadstead.dev/v1alpha1", "kind": "Deployment", "metadata": {"name": "front"}}
     apply(world.cluster, here(namespace, {**front, "spec": {"workloadRef": {"name": "chat"}}}))
     token = account(world.cluster, namespace, "caller", "roadstead-invoke")
@@ -178,7 +179,7 @@ def test_twenty_wake_at_once(world: World, namespace: str, fast: bool) -> None:
     platform(world.cluster, world.gateway, fastPath=fast)
     names = [f"w{number:02d}" for number in range(20)]
     for name in names:
-        workload(world, namespace, name, "httpRequestsConcurrency", 4, 0, 1)
+        workload(world, namespace, name, runtime=autoscaling("httpRequestsConcurrency", 4, 0, 1))
     token = account(world.cluster, namespace, "caller", "roadstead-invoke")
     for name in names:
         wait_for(lambda name=name: asleep(world, namespace, name), f"{name} at zero", 240)
@@ -193,3 +194,21 @@ def test_twenty_wake_at_once(world: World, namespace: str, fast: bool) -> None:
     for phase in ("decide", "schedule", "pull", "start", "ready", "total"):
         values = [float(each.get(phase, 0)) for each in phases]
         print(f"{phase}: p50 {share(values, 0.5):.2f} s, p95 {share(values, 0.95):.2f} s, max {max(values):.2f} s")
+
+
+@pytest.mark.long
+def test_cpu_and_requests_together(world: World, namespace: str) -> None:
+    """One ScaledObject with both: what asks for more wins. The pods burn nothing, so it is the requests; without them it is the minimum."""
+    with metrics_server(world.cluster):
+        policies = [
+            {"scalingMetric": "cpuAverageUtilization", "target": 90, "minCount": 1, "maxCount": 3},
+            {"scalingMetric": "httpRequestsInFlight", "target": 4, "minCount": 1, "maxCount": 3},
+        ]
+        workload(world, namespace, "chat", runtime={"autoscaling": {"enabled": True, "policies": policies}})
+        token = account(world.cluster, namespace, "caller", "roadstead-invoke")
+        wait_for(lambda: status(world.cluster, namespace, "chat").get("readyReplicas") == 1, "a ready pod", 90)
+        with in_flight(world.url(namespace, "chat"), token, 12) as failed:
+            world.wait_replicas(namespace, "chat", 3, 3, 120)
+            assert status(world.cluster, namespace, "chat")["scaler"]["metric"] == "httpRequestsInFlight"
+        assert not failed, failed[:5]
+        world.wait_replicas(namespace, "chat", 1, 1, 150)

@@ -135,3 +135,10 @@ async def test_what_is_refused_together_is_told_one_by_one(store: Store, stream:
     await take(stream)
     async with asyncio.timeout(5):
         await asyncio.gather(*waiting)
+
+
+async def test_an_envoy_that_hangs_holds_nobody_up_for_long(store: Store, stream: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("roadstead.gateway.envoy.ads.PATIENCE_SECONDS", 0.2)
+    store.put(ENDPOINTS, NAME, pods("10.0.0.1", "10.0.0.2"))
+    async with asyncio.timeout(10):
+        await store.acknowledged(ENDPOINTS, NAME)

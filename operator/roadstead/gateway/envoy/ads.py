@@ -30,6 +30,7 @@ ROUTES: Final = PREFIX + route_pb2.RouteConfiguration.DESCRIPTOR.full_name
 ORDER: Final = (CLUSTERS, ENDPOINTS, ROUTES)
 """What is referred to comes first."""
 WILDCARD: Final = "*"
+PATIENCE_SECONDS: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,8 +129,12 @@ class Store:
         if resource is None:
             return
         for envoy in list(self._envoys):
-            while not envoy.gone and name in self._resources[kind] and not envoy.settled(kind, name, resource.serial):
-                await envoy.acknowledged.wait()
+            try:
+                async with asyncio.timeout(PATIENCE_SECONDS):
+                    while not envoy.gone and name in self._resources[kind] and not envoy.settled(kind, name, resource.serial):
+                        await envoy.acknowledged.wait()
+            except TimeoutError:  # it hangs, and nobody else's callers are to wait for it
+                log.warning("Envoy %s has not answered about %s for %g s", envoy.node, name, PATIENCE_SECONDS)
 
     def _touch(self, kind: str, name: str) -> None:
         for envoy in self._envoys:
