@@ -211,6 +211,9 @@ class Directory:
         if addresses:
             protocol = next(part.protocol for part in parts if part.ready or part.leaving)
             self._reach(target, protocol, addresses)
+        elif coming := next((part for part in parts if part.coming), None):
+            # Envoy counts a cluster's requests from its next load report on: it is to know the cluster before the first one comes.
+            self._reach(target, coming.protocol, [])
         elif target.cluster:
             self._fade(target, emptied=True)
 

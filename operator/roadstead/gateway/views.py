@@ -62,6 +62,8 @@ class SliceView:
     protocol: Protocol
     ready: tuple[Address, ...]
     leaving: tuple[Address, ...]
+    coming: bool = False
+    """It has pods that aren't ready yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,10 +119,12 @@ def slice_view(body: Body) -> SliceView:
     """Of an EndpointSlice of a Service of ours. A condition that isn't there means what Kubernetes says it means (discovery/v1)."""
     ready: list[Address] = []
     leaving: list[Address] = []
+    coming = False
     port: Body = next(iter(body.get("ports") or ()), {})
     for endpoint in body.get("endpoints") or () if body.get("addressType") != "FQDN" else ():  # a name is nothing to Envoy's EDS
         conditions = endpoint.get("conditions") or {}
         chosen = ready if conditions.get("ready", True) else leaving if conditions.get("serving", False) else None
+        coming = coming or (chosen is None and bool(port.get("port")) and not conditions.get("terminating", False))
         if chosen is not None and port.get("port"):
             chosen.extend((address, int(port["port"])) for address in endpoint.get("addresses") or ())
     return SliceView(
@@ -128,6 +132,7 @@ def slice_view(body: Body) -> SliceView:
         protocol=PROTOCOLS.get(port.get("appProtocol") or "", Protocol.HTTP),
         ready=tuple(sorted(ready)),
         leaving=tuple(sorted(leaving)),
+        coming=coming,
     )
 
 

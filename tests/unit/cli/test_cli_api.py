@@ -27,7 +27,8 @@ def test_without_flags_it_has_the_documented_defaults(started: list[ApiSettings]
 
 
 def test_every_setting_has_a_variable(started: list[ApiSettings]) -> None:
-    others = {"log_format": "json", "log_level": "WARNING", "kubeconfig": Path("/k"), "trusted_proxies": ("10.0.0.0/8", "::1")}
+    others = {"log_format": "json", "log_level": "WARNING", "trusted_proxies": ("10.0.0.0/8", "::1")}
+    others |= {name: Path("/k") for name in ("kubeconfig", "certificates")}
     wanted = {}
     for field in fields(ApiSettings):
         default = getattr(ApiSettings(), field.name)

@@ -174,3 +174,20 @@ async def test_figures_of_a_workload_are_its_own_and_those_of_its_deployments() 
     found = {target.name for target in world.directory.in_front((NS, "a"))}
     assert found == {"a", "d", "e"}
     assert {target.name for target in world.directory.in_front((NS, "b"))} == {"b", "f"}
+
+
+async def test_envoy_knows_a_cluster_before_its_first_pod_is_ready() -> None:
+    """It counts requests from its next load report on, so that those who waited would else not be counted."""
+    world = World()
+    world.workload()
+    world.pods(coming=True, protocol=Protocol.H2C)
+    target = world.target()
+    assert world.envoy.clusters == {f"{target.figures}.h2c": (Protocol.H2C, ())}
+    await settle()
+    assert not target.open
+    world.pods(POD, protocol=Protocol.H2C)
+    await settle()
+    assert target.open
+    world.pods()
+    await asyncio.sleep(KEEP_SECONDS + 1)
+    assert world.envoy.clusters == {}

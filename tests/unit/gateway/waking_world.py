@@ -92,9 +92,16 @@ class World:
         parts = [value for part in (self.directory, self.waking) for value in vars(part).values()]
         return sum(len(value) for value in parts if isinstance(value, dict | set | list))
 
-    def pods(self, *ready: Address, leaving: tuple[Address, ...] = (), workload: str = "w", protocol: Protocol = Protocol.HTTP) -> None:
+    def pods(
+        self,
+        *ready: Address,
+        leaving: tuple[Address, ...] = (),
+        coming: bool = False,
+        workload: str = "w",
+        protocol: Protocol = Protocol.HTTP,
+    ) -> None:
         old = self._slices.get(workload)
-        new = SliceView(workload, protocol, ready, leaving)
+        new = SliceView(workload, protocol, ready, leaving, coming)
         self._slices[workload] = new
         self.directory.put_slice((NS, f"{workload}-abc"), old, new)
 

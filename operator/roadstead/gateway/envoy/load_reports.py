@@ -50,7 +50,7 @@ class LoadReports(lrs_pb2_grpc.LoadReportingServiceServicer):  # type: ignore[mi
                 whole, rest = divmod(INTERVAL_SECONDS, 1)
                 interval = duration_pb2.Duration(seconds=int(whole), nanos=int(rest * 1e9))
                 yield lrs_pb2.LoadStatsResponse(send_all_clusters=True, load_reporting_interval=interval)
-                continue  # the first message only says who speaks
+            # The first message says who speaks; of an Envoy that comes from elsewhere it tells too what was counted on the way.
             self._take(node, request)
             if self._visit_seconds is not None and loop.time() - came >= self._visit_seconds:
                 return
