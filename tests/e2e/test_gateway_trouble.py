@@ -85,7 +85,7 @@ def write_table(rows: dict[str, str]) -> None:
     if not rest:
         return
     lines = "\n".join(rows[name] for name in TROUBLES)
-    head = "| while … | answered | warm requests failed | held requests lost |\n| --- | ---: | ---: | ---: |"
+    head = "| while … | answered | warm requests failed |\n| --- | ---: | ---: |"
     DOCUMENT.write_text(f"{before}{BEGIN}\n{head}\n{lines}\n{END}{rest.partition(END)[2]}")
 
 
@@ -209,7 +209,7 @@ def test_no_warm_request_fails(world: World, namespace: str, trouble: str) -> No
         time.sleep(SETTLE_SECONDS)
     failed = [each for called in calls for each in called.failed[warm_at[id(called)] :]]
     answered = sum(called.answered for called in calls)
-    world.rows[trouble] = f"| {trouble} | {answered:,} | {len(failed)} | 0 |"
+    world.rows[trouble] = f"| {trouble} | {answered:,} | {len(failed)} |"
     print(json.dumps({"trouble": trouble, "answered": answered, "failed": failed[:10]}))
     if TROUBLES[trouble] is envoy_killed:
         killed = [each for each in failed if each[2].startswith("gateway-0")]
