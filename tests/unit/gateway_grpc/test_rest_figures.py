@@ -120,10 +120,11 @@ async def test_one_that_says_nothing_is_left_for_another(fleet: Fleet, folder: P
 
     async with serving(answering(silence), credentials=Certificates(folder).grpc_server()) as address:
         asked.append(figures := GatewayFigures(f"ipv4:{address},{a.address}", folder))
-        for _ in range(20):
+        for _ in range(200):
             assert await figures.ask(QUESTION) is not None
             if reached.is_set():
                 break
+            await asyncio.sleep(0.05)  # on a busy machine the connection to it takes longer than to the other
         assert reached.is_set()
 
 
