@@ -90,6 +90,11 @@ def asleep(world: World, namespace: str, name: str) -> bool:
     return seen.get("state") == "running" and condition(seen, "Ready").get("reason") == "ScaledToZero"
 
 
+def told_metric(world: World, namespace: str) -> str:
+    """What the Workload says it is scaled on; the HPA writes the count before its reasons."""
+    return str(status(world.cluster, namespace, "chat").get("scaler", {}).get("metric", ""))
+
+
 @contextmanager
 def in_flight(url: str, token: str, count: int) -> Iterator[list[str]]:
     """So many requests at any time, each of two seconds. What fails is told."""
@@ -131,8 +136,7 @@ def test_from_zero_to_many_and_back(world: World, namespace: str) -> None:
     with in_flight(world.url(namespace, "chat"), token, 12) as failed:
         world.wait_replicas(namespace, "chat", 3, 3)
         wait_for(lambda: status(world.cluster, namespace, "chat").get("readyReplicas") == 3, "three ready pods", 60)
-        said = status(world.cluster, namespace, "chat")["scaler"]
-        assert said["metric"] == "httpRequestsConcurrency"
+        wait_for(lambda: told_metric(world, namespace) == "httpRequestsConcurrency", "word on the metric", 60)
         # The process that counts goes while the Workload is busy: what isn't known scales nothing down.
         world.gateway.kill_process()
         time.sleep(8)
@@ -154,7 +158,7 @@ def test_up_and_down_between_the_bounds(world: World, namespace: str, metric: st
     wait_for(lambda: status(world.cluster, namespace, "chat").get("readyReplicas") == 1, "a ready pod", 90)
     with in_flight(world.url(namespace, "chat"), token, 12) as failed:
         world.wait_replicas(namespace, "chat", 3, 3, 120)
-        assert status(world.cluster, namespace, "chat")["scaler"]["metric"] == metric
+        wait_for(lambda: told_metric(world, namespace) == metric, f"word on {metric}", 60)
     assert not failed, failed[:5]
     if metric == "httpRequestsInFlight":
         world.wait_replicas(namespace, "chat", 1, 1, 120)
@@ -209,6 +213,6 @@ def test_cpu_and_requests_together(world: World, namespace: str) -> None:
         wait_for(lambda: status(world.cluster, namespace, "chat").get("readyReplicas") == 1, "a ready pod", 90)
         with in_flight(world.url(namespace, "chat"), token, 12) as failed:
             world.wait_replicas(namespace, "chat", 3, 3, 120)
-            assert status(world.cluster, namespace, "chat")["scaler"]["metric"] == "httpRequestsInFlight"
+            wait_for(lambda: told_metric(world, namespace) == "httpRequestsInFlight", "word on the metric", 60)
         assert not failed, failed[:5]
         world.wait_replicas(namespace, "chat", 1, 1, 150)
