@@ -14,7 +14,6 @@ LOOK_SECONDS: Final = 0.5
 SILENCES: Final = 3
 """After so many questions without an answer, one after the other, Envoy counts as gone; a busy one may fail to answer once."""
 ACTIVE: Final = "http.gateway.downstream_rq_active"
-CONNECTIONS: Final = "http.gateway.downstream_cx_active"
 
 
 class Admin:

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final, Protocol
 
 from roadstead.api.conditions import State
@@ -26,10 +26,6 @@ FULL_RETRY_SECONDS: Final = 2.0
 ERRORED_RETRY_SECONDS: Final = 10.0
 LONGEST_VERDICT_SECONDS: Final = DRAIN_SECONDS - 1
 """A pod that goes answers for DRAIN_SECONDS more, which is how long Envoy's memory of a verdict may lead to it."""
-
-
-class Unknown(Exception):
-    """Nobody knows that Workload (yet)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +89,6 @@ class Counts:
     refused: int = 0
     expired: int = 0
     left: int = 0
-    finished: list[ColdStart] = field(default_factory=list)
 
 
 class Waking:
@@ -300,7 +295,3 @@ class Waking:
     def _share(self, key: Key) -> None:
         """Tell the other processes, and through them KEDA."""
         self._shared.set_demand("/".join(key), self.waiting(key), self.wakes(key))
-
-    def keys(self) -> Iterator[Key]:
-        """Workloads for which this process holds requests or that it wakes."""
-        yield from {*self._wakes, *(target.serving for target in self._held)}
