@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import yaml
 
 from hack.cluster.api import Cluster
+from hack.cluster.console import ClusterError
 from hack.cluster.control import free_ports
 from hack.cluster.helm import helm
 
@@ -67,19 +68,43 @@ def declare_platform(cluster: Cluster, **spec: Any) -> None:
 
 
 def wait_admission(cluster: Cluster) -> None:
-    """Wait until the chart's admission policies can be asked.
+    """Wait until the chart's admission policies are in force and can be asked.
 
-    An API server that has just started looks up their parameter's kind anew, only every half minute, and refuses what they match until
-    then ("failed to find resource referenced by paramKind").
+    For a second or so after they are made nothing is checked; then an API server that has just started may refuse all they match, for it looks
+    up their parameter's kind anew only every half minute ("failed to find resource referenced by paramKind"). So what passes proves nothing
+    yet: a binding that refuses one labelled object, made after the chart's, has to refuse it for its own reason.
     """
+    labels = {"roadstead.dev/probe": "admission"}
+    binding = {
+        "apiVersion": "admissionregistration.k8s.io/v1",
+        "kind": "ValidatingAdmissionPolicyBinding",
+        "metadata": {"name": "probe"},
+        "spec": {
+            "policyName": "images.roadstead.dev",
+            "paramRef": {"name": "none", "parameterNotFoundAction": "Deny"},
+            "matchResources": {"objectSelector": {"matchLabels": labels}},
+            "validationActions": ["Deny"],
+        },
+    }
     artifact = {
         "apiVersion": "roadstead.dev/v1alpha1",
         "kind": "Artifact",
-        "metadata": {"name": "probe", "namespace": "default"},
+        "metadata": {"name": "probe", "namespace": "default", "labels": labels},
         "spec": {"containerGroups": [{"containers": [{"imageUri": "probe", "resourceRequest": {"cpu": 1, "memory": 1}}]}]},
     }
-    tried = ("create", "--dry-run=server", "-o", "name", "-f", "-")
-    wait_for(lambda: cluster.kubectl(*tried, input=json.dumps(artifact), check=False), "the admission policies", 90, pause=1)
+
+    def in_force() -> bool:
+        try:
+            cluster.kubectl("create", "--dry-run=server", "-f", "-", input=json.dumps(artifact))
+        except ClusterError as refused:
+            return "no params found for policy binding" in str(refused)
+        return False
+
+    apply(cluster, binding)
+    try:
+        wait_for(in_force, "the admission policies", 90, pause=0.5)
+    finally:
+        cluster.kubectl("delete", "validatingadmissionpolicybinding", "probe", "--wait=false")
 
 
 def add_fake_nodes(cluster: Cluster, count: int = 1) -> None:
