@@ -1,9 +1,9 @@
 """Many Workloads at once: ``python -m tests.bench.density [--workloads N …] [--write]``, on the control tier with kwok.
 
 For each N, on a cluster of its own: N Workloads (with an HPA) are created as fast as the API server takes them, then the operator is
-restarted with all of them in place, then nothing happens for a minute, then one Workload flaps. At last the operator is stopped and a bare
-client writes the same objects and status patches into another namespace: the API server's own ceiling. Times are those at which a watch
-delivered, counted from the first creation. The bare client has the harder start, an etcd that is full already.
+restarted with all of them in place, then nothing happens for a minute. At last the operator is stopped and a bare client writes the same
+objects and status patches into another namespace: the API server's own ceiling. Times are those at which a watch delivered, counted from
+the first creation. The bare client has the harder start, an etcd that is full already.
 """
 
 from __future__ import annotations
@@ -35,8 +35,6 @@ PODS_PER_NODE = 600
 PATIENCE_SECONDS = 1800.0
 WHOLE_AUDIT_LOG = "--audit-log-maxsize=100000"
 """In MiB: an API server rotates its log at 100 by itself, and 5,000 Workloads write more."""
-FLAPS_PER_SECOND = 20
-PROBES = 200
 BEGIN, END = "<!-- density: begin -->", "<!-- density: end -->"
 DOCUMENT = Path(__file__).parent.parent.parent / "docs" / "benchmarks.md"
 
@@ -64,8 +62,6 @@ class Report:
     restart_mib: float
     idle_writes: int
     idle_cpu_ms_per_second: float
-    calm_p99_ms: float
-    flapping_p99_ms: float
     bare: Burst
 
 
@@ -122,7 +118,6 @@ async def run(cluster: ControlCluster, count: int, idle_seconds: float) -> Repor
         idle, idle_cpu = requests(cluster, mark), cpu_seconds(process.pid) - cpu
         show(f"restart: ready after {restart:.1f} s; {dict(again)}; at rest: {dict(idle)}")
 
-        calm, flapping = await flapped(client, count)
         operator.__exit__(None, None, None)
         statuses = round(found["patch workloads/status"] / count)
         bare = await by_hand(client, count, statuses)
@@ -139,8 +134,6 @@ async def run(cluster: ControlCluster, count: int, idle_seconds: float) -> Repor
         restart_mib=restart_mib,
         idle_writes=written(idle),
         idle_cpu_ms_per_second=1000 * idle_cpu / idle_seconds,
-        calm_p99_ms=1000 * share(calm, 0.99),
-        flapping_p99_ms=1000 * share(flapping, 0.99),
         bare=bare,
     )
 
@@ -202,39 +195,6 @@ async def by_hand(client: ApiClient, count: int, statuses: int) -> Burst:
     return Burst(children, running)
 
 
-async def flapped(client: ApiClient, count: int) -> tuple[list[float], list[float]]:
-    """Seconds from a change of one Workload to its HPA's, while all is calm and while another Workload changes all the time."""
-    others = list(range(1, count))[:PROBES]
-    calm = await probed(client, others, high=4)
-
-    async def flap() -> None:
-        for turn in range(1_000_000):
-            spec = {"spec": {"runtime": cpu_autoscaling(high=6 + turn % 2)}}
-            await client.merge_patch(WORKLOADS, "ours", "w00000", spec)
-            await asyncio.sleep(1 / FLAPS_PER_SECOND)
-
-    flapping = asyncio.create_task(flap())
-    try:
-        return calm, await probed(client, others, high=5)
-    finally:
-        flapping.cancel()
-        await asyncio.gather(flapping, return_exceptions=True)
-
-
-async def probed(client: ApiClient, numbers: list[int], high: int) -> list[float]:
-    seen = Moments(client, HPAS, "ours", lambda body: body["spec"]["maxReplicas"] == high)
-    watching = await seen.begin()
-    asked = {}
-    for number in numbers:
-        name = f"w{number:05d}"
-        asked[name] = time.monotonic()
-        await client.merge_patch(WORKLOADS, "ours", name, {"spec": {"runtime": cpu_autoscaling(high=high)}})
-        await asyncio.sleep(0.05)
-    await seen.all_of(len(asked), PATIENCE_SECONDS)
-    watching.cancel()
-    return [seen.at[name] - at for name, at in asked.items()]
-
-
 async def rested(cluster: ControlCluster, seconds: float = 15.0) -> None:
     """Wait until the operator has written nothing for so long: the HPA controller looks every 5 s, and at 300 HPAs it takes its time."""
     while True:
@@ -264,9 +224,6 @@ def printed(reports: list[Report]) -> str:
         ("restart: memory, MiB", [f"{each.restart_mib:.0f}" for each in reports]),
         ("at rest: writes", [f"{each.idle_writes}" for each in reports]),
         ("at rest: CPU, ms per s", [f"{each.idle_cpu_ms_per_second:.1f}" for each in reports]),
-        ("a change until its HPA's, p99, calm, ms", [f"{each.calm_p99_ms:.0f}" for each in reports]),
-        ("the same while one Workload flaps, ms", [f"{each.flapping_p99_ms:.0f}" for each in reports]),
-        ("ratio of these two", [f"{each.flapping_p99_ms / each.calm_p99_ms:.2f}" for each in reports]),
     ]
     head = ["Workloads", *(f"{each.workloads:,}" for each in reports)]
     lines = [head, ["---", *("---:" for _ in reports)], *([name, *cells] for name, cells in rows)]

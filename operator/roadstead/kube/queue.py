@@ -3,7 +3,8 @@
 A set and not a log: ten events about one object become one look (or two, if the tenth came during the first). Nothing is handed out
 until the gate is open, so a standby's queue fills while it waits and the new leader starts with all it needs to know.
 Changes go before resyncs, so that looking at everything again hardly delays a user; of ten keys one is a resync's, so that those go on
-however much changes.
+however much changes. A key that changes all the time is looked at LOOKS_AT_ONCE times and then LOOKS_A_SECOND times a second: what it asks
+of workers and API server stays the same however fast it flaps, and the last change is always looked at.
 """
 
 from __future__ import annotations
@@ -18,6 +19,10 @@ from roadstead.kube.backoff import backoff
 K = TypeVar("K", bound=Hashable)
 ONE_LOW_OF = 10
 """Of so many keys handed out, one is of low priority if any waits."""
+LOOKS_AT_ONCE = 20
+"""More than any object needs that comes, goes or rolls a few pods."""
+LOOKS_A_SECOND = 5.0
+_SWEEP_FROM = 1000
 
 
 class WorkQueue(Generic[K]):
@@ -41,6 +46,9 @@ class WorkQueue(Generic[K]):
         """Keys handed out; the value says how to queue the key again when done (None: not at all, else: low?)."""
         self._timers: dict[K, asyncio.TimerHandle] = {}
         self._failures: dict[K, int] = {}
+        self._paid: dict[K, float] = {}
+        """Until when a key's looks so far would have lasted at LOOKS_A_SECOND; what is past is forgotten by and by."""
+        self._sweep_at = _SWEEP_FROM
         self._waiters: deque[asyncio.Future[None]] = deque()
         self._open = False
 
@@ -88,6 +96,10 @@ class WorkQueue(Generic[K]):
             return
         if key in self._normal or (low and key in self._low):
             return
+        early = self._early_by(key)
+        if early > 0:
+            self.add_after(key, early)
+            return
         self._low.pop(key, None)
         (self._low if low else self._normal)[key] = asyncio.get_running_loop().time()
         self.adds += 1
@@ -123,7 +135,9 @@ class WorkQueue(Generic[K]):
         self._handed_out += 1
         turn_of_low = self._low and self._handed_out % ONE_LOW_OF == 0
         key, since = (self._low if turn_of_low else self._normal or self._low).popitem(last=False)
-        self._waited(asyncio.get_running_loop().time() - since)
+        now = asyncio.get_running_loop().time()
+        self._waited(now - since)
+        self._pay(key, now)
         self._busy[key] = None
         return key
 
@@ -148,6 +162,17 @@ class WorkQueue(Generic[K]):
     def forget(self, key: K) -> None:
         """A success: the next failure is the first. A pending timer stays."""
         self._failures.pop(key, None)
+
+    def _early_by(self, key: K) -> float:
+        """For how many seconds a key that is looked at all the time has to wait; others don't (zero or less)."""
+        paid = self._paid.get(key)
+        return 0.0 if paid is None else paid - asyncio.get_running_loop().time() - LOOKS_AT_ONCE / LOOKS_A_SECOND
+
+    def _pay(self, key: K, now: float) -> None:
+        self._paid[key] = max(now, self._paid.get(key, now)) + 1 / LOOKS_A_SECOND
+        if len(self._paid) >= self._sweep_at:  # each time for twice as many: a constant cost per look
+            self._paid = {each: until for each, until in self._paid.items() if until > now}
+            self._sweep_at = max(_SWEEP_FROM, 2 * len(self._paid))
 
     def _due(self, key: K) -> None:
         del self._timers[key]

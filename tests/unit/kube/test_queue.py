@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from roadstead.kube.errors import Fenced, Forbidden, Invalid, TooManyRequests
-from roadstead.kube.queue import WorkQueue
+from roadstead.kube.queue import LOOKS_A_SECOND, LOOKS_AT_ONCE, WorkQueue
 from roadstead.kube.workers import run_workers
 
 
@@ -281,3 +281,36 @@ async def test_resyncs_go_on_however_much_changes() -> None:
     taken = [await queue.get() for _ in range(11)]
     assert taken.index("resync") == 9
     assert taken[:3] == ["change-0", "change-1", "change-2"]
+
+
+async def test_a_key_that_flaps_is_looked_at_so_often_and_at_last() -> None:
+    queue, looked, changes = opened(), [], 0
+
+    async def look() -> None:
+        while True:
+            key = await queue.get()
+            looked.append((key, changes))
+            queue.done(key)
+
+    worker, began = asyncio.create_task(look()), now()
+    for _ in range(1000):
+        changes += 1
+        queue.add("flaps")
+        if changes % 100 == 0:
+            queue.add(f"calm-{changes}")
+        await asyncio.sleep(0.01)
+        if changes % 100 == 0:
+            assert looked.count((f"calm-{changes}", changes)) == 1  # at once, however much the other has to say
+    await asyncio.sleep(1)
+    allowed = LOOKS_AT_ONCE + LOOKS_A_SECOND * (now() - began)
+    assert allowed - 10 <= sum(key == "flaps" for key, _ in looked) <= allowed + 2
+    assert [seen for key, seen in looked if key == "flaps"][-1] == 1000
+
+    looked.clear()
+    await asyncio.sleep(5)
+    for _ in range(15):  # after a rest it's as any other
+        queue.add("flaps")
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+    worker.cancel()
+    assert len(looked) == 15
