@@ -22,6 +22,9 @@ ZERO_TO_ONE: Final[tuple[Body, ...]] = (
     {"op": "add", "path": "/spec/replicas", "value": 1},
 )
 """A Scale leaves a count of 0 out, and to a test in a JSON patch what isn't there is null."""
+AT_ONCE: Final = 8
+"""Patches under way. Each needs a connection of its own, and a TLS handshake costs more than a patch: a hundred wakes are sooner
+done by few that are kept."""
 
 
 class FastPath:
@@ -30,6 +33,7 @@ class FastPath:
     def __init__(self, client: ApiClient, directory: Directory) -> None:
         self._client = client
         self._directory = directory
+        self._slots = asyncio.Semaphore(AT_ONCE)
         self._tasks: set[asyncio.Task[None]] = set()
 
     def start(self, view: WorkloadView) -> None:
@@ -41,7 +45,8 @@ class FastPath:
 
     async def _scale(self, view: WorkloadView) -> None:
         try:
-            await self._client.json_patch(DEPLOYMENTS, view.namespace, view.name, list(ZERO_TO_ONE), subresource="scale")
+            async with self._slots:
+                await self._client.json_patch(DEPLOYMENTS, view.namespace, view.name, list(ZERO_TO_ONE), subresource="scale")
         except Conflict:
             return  # somebody was faster
         except ApiError as error:
