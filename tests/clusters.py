@@ -70,9 +70,9 @@ def declare_platform(cluster: Cluster, **spec: Any) -> None:
 def wait_admission(cluster: Cluster) -> None:
     """Wait until the chart's admission policies are in force and can be asked.
 
-    For a second or so after they are made nothing is checked; then an API server that has just started may refuse all they match, for it looks
-    up their parameter's kind anew only every half minute ("failed to find resource referenced by paramKind"). So what passes proves nothing
-    yet: a binding that refuses one labelled object, made after the chart's, has to refuse it for its own reason.
+    For a second or so after they are made nothing is checked; then an API server that has just started may refuse all they match, since it
+    looks up their parameter's kind anew only every half minute ("failed to find resource referenced by paramKind"). So what passes proves
+    nothing yet: a binding that refuses one labelled object, made after the chart's, has to refuse it for its own reason.
     """
     labels = {"roadstead.dev/probe": "admission"}
     binding = {
