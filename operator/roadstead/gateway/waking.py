@@ -118,10 +118,9 @@ class Waking:
         gateway = self._directory.platform.gateway
         if target.open:
             return Go(min(gateway.verdict_seconds, LONGEST_VERDICT_SECONDS))
-        view = self._directory.workload(target.serving)
-        refusal = self._refusal(target, view)
-        if refusal is not None or view is None:
-            return refusal or Answer(503, "unknown")
+        view = self._wakeable(target, self._directory.workload(target.serving))
+        if isinstance(view, Answer):
+            return view
         if view.state == State.ERRORED and not target.ready and not self._may_try(view):
             return self._errored(view)
         if self._total >= gateway.queue_total or len(self._held.get(target, ())) >= gateway.queue_per_workload:
@@ -143,12 +142,13 @@ class Waking:
             for held in list(self._held[target]):
                 self._settle(held, answer)
 
-    def _refusal(self, target: Target, view: WorkloadView | None) -> Answer | None:
+    def _wakeable(self, target: Target, view: WorkloadView | None) -> WorkloadView | Answer:
+        """The Workload, if its user wants it to run; else what callers are told."""
         if view is None or view.deleted:
             return Answer(503, f'Workload "{target.workload}", which serves this, does not exist any more', ERRORED_RETRY_SECONDS)
         if view.suspended:
             return Answer(503, view.message if view.state in (State.STOPPED, State.STOPPING) else "The workload is being stopped")
-        return None
+        return view
 
     def _errored(self, view: WorkloadView) -> Answer:
         wait = self._retry_at.get(view.key, 0.0) - self._loop.time()
@@ -204,9 +204,9 @@ class Waking:
         for target in list(self._directory.in_front(key)) if view is not None else [t for t in self._held if t.serving == key]:
             if target.open or not self._held.get(target):
                 continue
-            refusal = self._refusal(target, view)
-            if refusal is not None:
-                self._refuse(target, refusal)
+            found = self._wakeable(target, view)
+            if isinstance(found, Answer):
+                self._refuse(target, found)
         if wake is None:
             if view is not None and self.waiting(key) and not self._directory.ready(key):  # they have come from another Workload
                 self._adopt(view)
