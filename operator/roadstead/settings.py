@@ -1,4 +1,7 @@
-"""Settings of the processes: one frozen object, filled from flags and ``ROADSTEAD_*`` variables by the command line."""
+"""Settings of the processes: one frozen object each, filled from flags and ``ROADSTEAD_*`` variables by the command line.
+
+What several are told has one name, one default and one meaning.
+"""
 
 from __future__ import annotations
 
@@ -6,29 +9,54 @@ from dataclasses import dataclass
 from pathlib import Path
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """Settings of ``roadstead operator``."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProcessSettings:
+    """What every process is told: how to reach the cluster, how to log, and where to tell of itself."""
 
     kubeconfig: Path | None = None
     """File to reach the cluster by; None: the pod's service account, else the user's own kubeconfig."""
     context: str | None = None
     """Context of that file; None: its current one."""
     namespace: str = "roadstead-system"
-    """Where the leader's Lease lives."""
-    identity: str = ""
-    """Name of this replica in the Lease; empty: host name and process id."""
+    """Where Roadstead is installed: the leader's Lease and the gateway's replicas are found there."""
     log_format: str = "text"
     """``text`` for people, ``json`` for machines."""
     log_level: str = "INFO"
-    gateway_service: str = "roadstead-gateway"
-    """The gateway's Service, in the same namespace: while it has no ready pod, nothing at zero would wake."""
-    workers: int = 16
-    """Reconciles under way at once. They wait for the API server most of the time."""
     health_port: int = 8081
     """``/livez`` and ``/readyz``; 0 switches the listener off."""
     metrics_port: int = 8080
     """``/metrics``; 0 switches the listener off."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServingSettings(ProcessSettings):
+    """What the REST API and the gateway are told, which answer callers and talk to each other."""
+
+    audience: str = "roadstead"
+    """Tokens for this audience may read and invoke, beside those for the API server's own."""
+    verdict_seconds: float = 10.0
+    """How long a positive answer of TokenReview or SubjectAccessReview is kept."""
+    refusal_seconds: float = 1.0
+    """How long a negative one is kept: short, so that a new right works at once."""
+    certificates: Path | None = None
+    """Folder of tls.crt, tls.key and ca.crt that gateway and API know each other by; it may be filled later.
+
+    None: the API's statistics are null; a gateway has no peers, and a scaler without TLS.
+    """
+    drain_seconds: float = 5.0
+    """After SIGTERM: how long requests are still taken, until no load balancer sends any."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings(ProcessSettings):
+    """Settings of ``roadstead operator``."""
+
+    identity: str = ""
+    """Name of this replica in the Lease; empty: host name and process id."""
+    gateway_service: str = "roadstead-gateway"
+    """The gateway's Service, in the same namespace: while it has no ready pod, nothing at zero would wake."""
+    workers: int = 16
+    """Reconciles under way at once. They wait for the API server most of the time."""
     lease_seconds: float = 15.0
     """A leader that has not renewed for so long is replaced."""
     renew_deadline_seconds: float = 10.0
@@ -41,35 +69,16 @@ class Settings:
     """Pause between looks at every object, changed or not."""
 
 
-@dataclass(frozen=True, slots=True)
-class ApiSettings:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApiSettings(ServingSettings):
     """Settings of ``roadstead api``."""
 
-    kubeconfig: Path | None = None
-    """File to reach the cluster by; None: the pod's service account, else the user's own kubeconfig."""
-    context: str | None = None
-    """Context of that file; None: its current one."""
-    namespace: str = "roadstead-system"
-    """Where the operator's Lease lives: while nobody renews it, states are unknown."""
     default_namespace: str = "default"
     """Where objects go whose request names no namespace and whose caller is no service account."""
-    log_format: str = "text"
-    """``text`` for people, ``json`` for machines."""
-    log_level: str = "INFO"
     host: str = "0.0.0.0"  # noqa: S104 - a pod listens on all of its addresses
     """Address that the API listens on."""
     port: int = 8000
     """Port that the API listens on."""
-    health_port: int = 8081
-    """``/livez`` and ``/readyz``; 0 switches the listener off."""
-    metrics_port: int = 8080
-    """``/metrics``; 0 switches the listener off."""
-    audience: str = "roadstead"
-    """Tokens for this audience may read and invoke, beside those for the API server's own."""
-    verdict_seconds: float = 10.0
-    """How long a positive answer of TokenReview or SubjectAccessReview is kept."""
-    refusal_seconds: float = 1.0
-    """How long a negative one is kept: short, so that a new right works at once."""
     requests_per_second: float = 50.0
     """What one caller may ask for, in the long run, of one replica; 0: no limit."""
     burst: int = 200
@@ -78,35 +87,18 @@ class ApiSettings:
     """Largest body of a request; what the cluster stores may have 1.5 MB."""
     request_seconds: float = 25.0
     """Time for headers and body of a request to arrive, and for its answer; clients give up after 30."""
-    drain_seconds: float = 5.0
-    """After SIGTERM: how long requests are still taken, until no load balancer sends any."""
     trusted_proxies: tuple[str, ...] = ()
     """Addresses or networks whose X-Forwarded-Proto, -Host and -Prefix are believed."""
     gateway: str = ""
     """The gateway's processes, asked for statistics: host:port, all of that name's addresses; empty: statistics are null."""
-    certificates: Path | None = None
-    """Folder of tls.crt, tls.key and ca.crt that the gateway's processes know us by; it may be filled later. None: statistics are null."""
 
 
-@dataclass(frozen=True, slots=True)
-class GatewaySettings:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatewaySettings(ServingSettings):
     """Settings of ``roadstead gateway``, the process beside Envoy."""
 
-    kubeconfig: Path | None = None
-    """File to reach the cluster by; None: the pod's service account, else the user's own kubeconfig."""
-    context: str | None = None
-    """Context of that file; None: its current one."""
-    namespace: str = "roadstead-system"
-    """Where the gateway runs: its peers are found there."""
     identity: str = ""
     """Name of this process among its peers, and of its Envoy's node; empty: host name and process id."""
-    log_format: str = "text"
-    """``text`` for people, ``json`` for machines."""
-    log_level: str = "INFO"
-    health_port: int = 8081
-    """``/livez`` and ``/readyz``; 0 switches the listener off."""
-    metrics_port: int = 8080
-    """``/metrics``; 0 switches the listener off."""
     control_port: int = 18000
     """xDS and load reports for the Envoy beside us, on loopback."""
     peer_port: int = 18001
@@ -121,21 +113,11 @@ class GatewaySettings:
     """KEDA's external scaler, on all addresses; with TLS where there are certificates."""
     admin_port: int = 9901
     """Envoy's administration, on loopback: figures, and draining at the end."""
-    certificates: Path | None = None
-    """Folder of tls.crt, tls.key and ca.crt for peers and KEDA; None: no peers, and a scaler without TLS."""
     peers: tuple[str, ...] = ()
     """Addresses of the other replicas, host:port; none: those of the Service ``peer_service``."""
     peer_service: str = "roadstead-gateway-peers"
     """Headless Service whose endpoints are the replicas; empty: none but those of ``peers``."""
     state: Path | None = None
     """Folder where counts outlive a restart of the container; None: they don't."""
-    audience: str = "roadstead"
-    """Tokens for this audience may invoke, beside those for the API server's own."""
-    verdict_seconds: float = 10.0
-    """How long a positive answer of TokenReview or SubjectAccessReview is kept."""
-    refusal_seconds: float = 1.0
-    """How long a negative one is kept: short, so that a new right works at once."""
-    drain_seconds: float = 5.0
-    """After SIGTERM: how long new requests still come, until no load balancer sends any."""
     drain_limit_seconds: float = 3570.0
     """After SIGTERM: how long requests under way may last."""

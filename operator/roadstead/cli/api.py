@@ -3,26 +3,36 @@
 from __future__ import annotations
 
 from ipaddress import ip_network
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from roadstead.cli.failure import fail
 from roadstead.cli.flags import Context, Kubeconfig
-from roadstead.cli.process_options import HealthPort, LogFormat, LogFormatOption, LogLevel, LogLevelOption, MetricsPort
+from roadstead.cli.process_options import (
+    LOG_FORMAT,
+    LOG_LEVEL,
+    Audience,
+    Certificates,
+    DrainSeconds,
+    HealthPort,
+    LogFormatOption,
+    LogLevelOption,
+    MetricsPort,
+    OwnNamespace,
+    RefusalSeconds,
+    VerdictSeconds,
+    run_process,
+)
 from roadstead.settings import ApiSettings
 
 DEFAULTS = ApiSettings()
-LOG_FORMAT = LogFormat(DEFAULTS.log_format)
-LOG_LEVEL = LogLevel(DEFAULTS.log_level.lower())
 
 
 def api(
     *,
     kubeconfig: Kubeconfig = DEFAULTS.kubeconfig,
     context: Context = DEFAULTS.context,
-    namespace: Annotated[str, typer.Option(envvar="ROADSTEAD_NAMESPACE", help="Where the operator's Lease lives.")] = DEFAULTS.namespace,
+    namespace: OwnNamespace = DEFAULTS.namespace,
     default_namespace: Annotated[
         str, typer.Option(envvar="ROADSTEAD_DEFAULT_NAMESPACE", help="Where objects go whose request and caller name no namespace.")
     ] = DEFAULTS.default_namespace,
@@ -32,15 +42,9 @@ def api(
     port: Annotated[int, typer.Option(envvar="ROADSTEAD_PORT", min=1, max=65535, help="Port to listen on.")] = DEFAULTS.port,
     health_port: HealthPort = DEFAULTS.health_port,
     metrics_port: MetricsPort = DEFAULTS.metrics_port,
-    audience: Annotated[
-        str, typer.Option(envvar="ROADSTEAD_AUDIENCE", help="Tokens for this audience may read and invoke, but not write.")
-    ] = DEFAULTS.audience,
-    verdict_seconds: Annotated[
-        float, typer.Option(envvar="ROADSTEAD_VERDICT_SECONDS", min=0, help="How long the API server's word on tokens and rights is kept.")
-    ] = DEFAULTS.verdict_seconds,
-    refusal_seconds: Annotated[
-        float, typer.Option(envvar="ROADSTEAD_REFUSAL_SECONDS", min=0, help="How long its refusals are kept.")
-    ] = DEFAULTS.refusal_seconds,
+    audience: Audience = DEFAULTS.audience,
+    verdict_seconds: VerdictSeconds = DEFAULTS.verdict_seconds,
+    refusal_seconds: RefusalSeconds = DEFAULTS.refusal_seconds,
     requests_per_second: Annotated[
         float, typer.Option(envvar="ROADSTEAD_REQUESTS_PER_SECOND", min=0, help="What a caller may ask for in the long run; 0: no limit.")
     ] = DEFAULTS.requests_per_second,
@@ -51,9 +55,7 @@ def api(
     request_seconds: Annotated[
         float, typer.Option(envvar="ROADSTEAD_REQUEST_SECONDS", min=1, help="How long a request may take.")
     ] = DEFAULTS.request_seconds,
-    drain_seconds: Annotated[
-        float, typer.Option(envvar="ROADSTEAD_DRAIN_SECONDS", min=0, help="How long requests are still taken after SIGTERM.")
-    ] = DEFAULTS.drain_seconds,
+    drain_seconds: DrainSeconds = DEFAULTS.drain_seconds,
     trusted_proxies: Annotated[
         list[str] | None,
         typer.Option(
@@ -63,10 +65,7 @@ def api(
     gateway: Annotated[
         str, typer.Option(envvar="ROADSTEAD_GATEWAY", help="The gateway's peers, host:port, to ask for statistics; empty: these are null.")
     ] = DEFAULTS.gateway,
-    certificates: Annotated[
-        Path | None,
-        typer.Option(envvar="ROADSTEAD_CERTIFICATES", help="Folder of tls.crt, tls.key and ca.crt to show the gateway."),
-    ] = DEFAULTS.certificates,
+    certificates: Certificates = DEFAULTS.certificates,
 ) -> None:
     """Run the REST API until it is told to stop. Any number of replicas may run side by side."""
     for proxy in trusted_proxies or ():
@@ -98,10 +97,6 @@ def api(
         certificates=certificates,
     )
     # FastAPI and aiohttp cost most of a second, and only this command needs them.
-    from roadstead.kube.config import ConfigError  # noqa: PLC0415
     from roadstead.rest.server import run  # noqa: PLC0415
 
-    try:
-        run(settings)
-    except ConfigError as error:
-        fail(f"The cluster can't be reached: {error}")
+    run_process(run, settings)

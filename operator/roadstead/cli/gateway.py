@@ -7,14 +7,27 @@ from typing import Annotated
 
 import typer
 
-from roadstead.cli.failure import fail
 from roadstead.cli.flags import Context, Kubeconfig
-from roadstead.cli.process_options import HealthPort, LogFormat, LogFormatOption, LogLevel, LogLevelOption, MetricsPort
+from roadstead.cli.process_options import (
+    LOG_FORMAT,
+    LOG_LEVEL,
+    Audience,
+    Certificates,
+    DrainSeconds,
+    HealthPort,
+    Identity,
+    LogFormatOption,
+    LogLevelOption,
+    MetricsPort,
+    OwnNamespace,
+    PeerService,
+    RefusalSeconds,
+    VerdictSeconds,
+    run_process,
+)
 from roadstead.settings import GatewaySettings
 
 DEFAULTS = GatewaySettings()
-LOG_FORMAT = LogFormat(DEFAULTS.log_format)
-LOG_LEVEL = LogLevel(DEFAULTS.log_level.lower())
 
 
 def _port(variable: str, help: str) -> typer.models.OptionInfo:
@@ -26,10 +39,8 @@ def gateway(
     *,
     kubeconfig: Kubeconfig = DEFAULTS.kubeconfig,
     context: Context = DEFAULTS.context,
-    namespace: Annotated[str, typer.Option(envvar="ROADSTEAD_NAMESPACE", help="Where the gateway runs.")] = DEFAULTS.namespace,
-    identity: Annotated[
-        str, typer.Option(envvar="ROADSTEAD_IDENTITY", help="Name among the replicas, for example the pod's.")
-    ] = DEFAULTS.identity,
+    namespace: OwnNamespace = DEFAULTS.namespace,
+    identity: Identity = DEFAULTS.identity,
     log_format: LogFormatOption = LOG_FORMAT,
     log_level: LogLevelOption = LOG_LEVEL,
     health_port: HealthPort = DEFAULTS.health_port,
@@ -43,29 +54,18 @@ def gateway(
     answerer_port: Annotated[int, _port("ANSWERER_PORT", "Answers in a service's place, on loopback.")] = DEFAULTS.answerer_port,
     scaler_port: Annotated[int, _port("SCALER_PORT", "KEDA's external scaler.")] = DEFAULTS.scaler_port,
     admin_port: Annotated[int, _port("ADMIN_PORT", "Envoy's administration, on loopback.")] = DEFAULTS.admin_port,
-    certificates: Annotated[
-        Path | None,
-        typer.Option(envvar="ROADSTEAD_CERTIFICATES", help="Folder of tls.crt, tls.key and ca.crt; absent: no peers, no TLS."),
-    ] = DEFAULTS.certificates,
+    certificates: Certificates = DEFAULTS.certificates,
     peers: Annotated[
         list[str] | None, typer.Option("--peer", envvar="ROADSTEAD_PEERS", help="Another replica's host:port, in the peer service's place.")
     ] = None,
-    peer_service: Annotated[
-        str, typer.Option(envvar="ROADSTEAD_PEER_SERVICE", help="Headless Service whose endpoints are the replicas.")
-    ] = DEFAULTS.peer_service,
+    peer_service: PeerService = DEFAULTS.peer_service,
     state: Annotated[
         Path | None, typer.Option(envvar="ROADSTEAD_STATE", help="Folder where counts outlive a restart of the container.")
     ] = DEFAULTS.state,
-    audience: Annotated[str, typer.Option(envvar="ROADSTEAD_AUDIENCE", help="Tokens for this audience may invoke.")] = DEFAULTS.audience,
-    verdict_seconds: Annotated[
-        float, typer.Option(envvar="ROADSTEAD_VERDICT_SECONDS", min=0, help="How long the API server's word on tokens and rights is kept.")
-    ] = DEFAULTS.verdict_seconds,
-    refusal_seconds: Annotated[
-        float, typer.Option(envvar="ROADSTEAD_REFUSAL_SECONDS", min=0, help="How long its refusals are kept.")
-    ] = DEFAULTS.refusal_seconds,
-    drain_seconds: Annotated[
-        float, typer.Option(envvar="ROADSTEAD_DRAIN_SECONDS", min=0, help="How long new requests still come after SIGTERM.")
-    ] = DEFAULTS.drain_seconds,
+    audience: Audience = DEFAULTS.audience,
+    verdict_seconds: VerdictSeconds = DEFAULTS.verdict_seconds,
+    refusal_seconds: RefusalSeconds = DEFAULTS.refusal_seconds,
+    drain_seconds: DrainSeconds = DEFAULTS.drain_seconds,
     drain_limit_seconds: Annotated[
         float, typer.Option(envvar="ROADSTEAD_DRAIN_LIMIT_SECONDS", min=0, help="How long requests under way may last after SIGTERM.")
     ] = DEFAULTS.drain_limit_seconds,
@@ -99,9 +99,5 @@ def gateway(
     )
     # grpc and Envoy's messages cost most of a second, and only this command needs them.
     from roadstead.gateway.server import run  # noqa: PLC0415
-    from roadstead.kube.config import ConfigError  # noqa: PLC0415
 
-    try:
-        run(settings)
-    except ConfigError as error:
-        fail(f"The cluster can't be reached: {error}")
+    run_process(run, settings)

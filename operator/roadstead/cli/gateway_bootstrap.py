@@ -8,6 +8,7 @@ from typing import Annotated
 import orjson
 import typer
 
+from roadstead.cli.process_options import Certificates, OwnNamespace, PeerService
 from roadstead.settings import GatewaySettings
 
 DEFAULTS = GatewaySettings()
@@ -16,14 +17,10 @@ DEFAULTS = GatewaySettings()
 def gateway_bootstrap(
     *,
     out: Annotated[Path, typer.Option(help="The file to write; Envoy is started with -c FILE.")],
-    namespace: Annotated[str, typer.Option(envvar="ROADSTEAD_NAMESPACE", help="Where the gateway runs.")] = DEFAULTS.namespace,
+    namespace: OwnNamespace = DEFAULTS.namespace,
     identity: Annotated[str, typer.Option(envvar="ROADSTEAD_IDENTITY", help="Name of this replica: the pod's.")] = "gateway",
-    peer_service: Annotated[
-        str, typer.Option(envvar="ROADSTEAD_PEER_SERVICE", help="Headless Service whose endpoints are the replicas; empty: none.")
-    ] = DEFAULTS.peer_service,
-    certificates: Annotated[
-        Path | None, typer.Option(envvar="ROADSTEAD_CERTIFICATES", help="Folder of tls.crt, tls.key and ca.crt; absent: no replicas.")
-    ] = DEFAULTS.certificates,
+    peer_service: PeerService = DEFAULTS.peer_service,
+    certificates: Certificates = DEFAULTS.certificates,
     trusted_hops: Annotated[
         int, typer.Option(envvar="ROADSTEAD_TRUSTED_HOPS", min=0, help="Proxies in front whose X-Forwarded-For is believed.")
     ] = 0,

@@ -6,24 +6,29 @@ from typing import Annotated
 
 import typer
 
-from roadstead.cli.failure import fail
 from roadstead.cli.flags import Context, Kubeconfig
-from roadstead.cli.process_options import HealthPort, LogFormat, LogFormatOption, LogLevel, LogLevelOption, MetricsPort
+from roadstead.cli.process_options import (
+    LOG_FORMAT,
+    LOG_LEVEL,
+    HealthPort,
+    Identity,
+    LogFormatOption,
+    LogLevelOption,
+    MetricsPort,
+    OwnNamespace,
+    run_process,
+)
 from roadstead.settings import Settings
 
 DEFAULTS = Settings()
-LOG_FORMAT = LogFormat(DEFAULTS.log_format)
-LOG_LEVEL = LogLevel(DEFAULTS.log_level.lower())
 
 
 def operator(
     *,
     kubeconfig: Kubeconfig = DEFAULTS.kubeconfig,
     context: Context = DEFAULTS.context,
-    namespace: Annotated[str, typer.Option(envvar="ROADSTEAD_NAMESPACE", help="Where the leader's Lease lives.")] = DEFAULTS.namespace,
-    identity: Annotated[
-        str, typer.Option(envvar="ROADSTEAD_IDENTITY", help="Name of this replica in the Lease. Absent: host name and process id.")
-    ] = DEFAULTS.identity,
+    namespace: OwnNamespace = DEFAULTS.namespace,
+    identity: Identity = DEFAULTS.identity,
     gateway_service: Annotated[
         str, typer.Option(envvar="ROADSTEAD_GATEWAY_SERVICE", help="The gateway's Service, without which nothing wakes from zero.")
     ] = DEFAULTS.gateway_service,
@@ -71,10 +76,6 @@ def operator(
         resync_seconds=resync_seconds,
     )
     # kopf and aiohttp cost half a second, and only this command needs them.
-    from roadstead.kube.config import ConfigError  # noqa: PLC0415
     from roadstead.operator.main import run  # noqa: PLC0415
 
-    try:
-        run(settings)
-    except ConfigError as error:
-        fail(f"The cluster can't be reached: {error}")
+    run_process(run, settings)
