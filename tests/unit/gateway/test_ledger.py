@@ -355,8 +355,8 @@ def test_what_has_been_at_rest_costs_nothing() -> None:
     ledger.prune()
     assert list(itertools.chain.from_iterable(orjson.loads(part).get("counts", {}) for part in ledger.parts())) == []
     assert not ledger._present._levels
-    assert not ledger._requested
-    assert not ledger._demanded
+    assert not ledger._requested.at
+    assert not ledger._demanded.at
     assert not ledger._present.in_flight
 
 

@@ -1,10 +1,11 @@
-"""What a process has to say that one listener (a peer, the disk) has not heard yet."""
+"""What a process has to say that one listener (a peer, the disk) has not heard yet, and those who listen."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 
 class Changes:
@@ -29,3 +30,46 @@ class Changes:
         self.demanded.clear()
         self.processes.clear()
         return told
+
+
+class Followers:
+    """The listeners of one process. Each change is noted for each of them until it takes it."""
+
+    def __init__(self, told: Callable[[Changes], bytes]) -> None:
+        self._told = told
+        self._all: set[Changes] = set()
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    @contextmanager
+    def follow(self) -> Iterator[Changes]:
+        """Collect, for one listener, what changes from now on."""
+        changes = Changes(self._told)
+        self._all.add(changes)
+        try:
+            yield changes
+        finally:
+            self._all.discard(changes)
+
+    def counted(self, key: str, minute: int) -> None:
+        """Something was counted in for an endpoint."""
+        for each in self._all:
+            each.minutes[key].add(minute)
+
+    def flown(self, node: str) -> None:
+        """The requests in flight at an Envoy have changed."""
+        for each in self._all:
+            each.nodes.add(node)
+
+    def wanted(self, process: str) -> None:
+        """What a process holds or wakes has changed, or must be said again."""
+        for each in self._all:
+            each.processes.add(process)
+
+    def demanded(self, key: str, *, urgent: bool) -> None:
+        """The requests held for a Workload have changed in number."""
+        for each in self._all:
+            each.demanded.add(key)
+            if urgent:
+                each.urgent.set()

@@ -1,7 +1,8 @@
 """The counts of all gateway processes together, as this one knows them: pure bookkeeping, no I/O.
 
-Counters and gauges are such that everybody may tell everybody everything again: see ``history`` and ``gauges``. All clocks are wall
-clocks, seconds since 1970; a process whose clock is wrong by seconds is wrong by as much in when its requests leave the hour.
+Counters, gauges and moments are such that everybody may tell everybody everything again: see ``history``, ``gauges`` and ``moments``.
+All clocks are wall clocks, seconds since 1970; a process whose clock is wrong by seconds is wrong by as much in when its requests leave
+the hour.
 """
 
 from __future__ import annotations
@@ -9,14 +10,15 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Final
 
 import orjson
 
-from roadstead.gateway.ledger.changes import Changes
+from roadstead.gateway.ledger.changes import Changes, Followers
 from roadstead.gateway.ledger.history import ISSUED, SERVER_ERRORS, Buckets, History
+from roadstead.gateway.ledger.moments import Moments
 from roadstead.gateway.ledger.present import NOTHING, Present, endpoint
 from roadstead.gateway.ledger.state import State, read
 
@@ -59,13 +61,13 @@ class Ledger:
         self._latest = 0
         self._history = History(minute_seconds, retention_seconds)
         self._retention_seconds = retention_seconds
-        self._requested: dict[str, float] = {}
-        self._demanded: dict[str, float] = {}
+        self._requested = Moments()
+        self._demanded = Moments()
         self._present = Present(clock)
         self._flying, self._wanted = self._present.flying, self._present.wanted
         self._named: defaultdict[str, set[str]] = defaultdict(set)
         """Clusters that an Envoy has named in the report that is coming in."""
-        self._followers: set[Changes] = set()
+        self._followers = Followers(self._told)
         # Whatever an earlier life of this process held is over: peers are to hear so.
         self._wanted.merge(process, self._version(now), {})
 
@@ -83,7 +85,7 @@ class Ledger:
         if issued or errors:
             self.count(key, now, [(ISSUED, issued), (SERVER_ERRORS, errors)])
             if issued:
-                self._requested[key] = max(now, self._requested.get(key, 0.0))
+                self._requested.note(key, now)
         if not same:
             self._fly(node, cluster, in_progress, now)
         else:
@@ -95,7 +97,7 @@ class Ledger:
         register = self._flying.writers.get(node)
         if register is None:
             self._flying.merge(node, self._version(now), {})
-            self._flown(node)
+            self._followers.flown(node)
             return
         for cluster in [cluster for cluster in register.values if cluster not in named]:
             self._fly(node, cluster, 0, now)
@@ -110,11 +112,10 @@ class Ledger:
         self._named.pop(node, None)
         if node in self._flying.writers:
             self._flying.merge(node, self._version(now), {})
-            self._flown(node)
+            self._followers.flown(node)
         if node in self._wanted.writers and node != self.process:
             self._wanted.merge(node, self._version(now), {})
-            for follower in self._followers:
-                follower.processes.add(node)
+            self._followers.wanted(node)
 
     def listed(self, names: Collection[str]) -> None:
         """These are all the pods that there are: what others have said last, or the disk says of them, holds no longer."""
@@ -129,9 +130,7 @@ class Ledger:
     def count(self, key: str, at: float, counts: Iterable[tuple[int, int]]) -> None:
         """Add (slot, amount) pairs to what this process has counted for an endpoint."""
         self._history.add(self._origin, key, at, counts)
-        minute = self._history.minute(at)
-        for follower in self._followers:
-            follower.minutes[key].add(minute)
+        self._followers.counted(key, self._history.minute(at))
 
     def set_demand(self, key: str, held: int, waking: bool) -> None:
         """So many requests are held in this process for a Workload (``namespace/name``), and it wakes it or doesn't."""
@@ -140,13 +139,10 @@ class Ledger:
         before = self._wanted.writers[self.process].values.get(key, NOTHING)
         if value == before:
             return
-        self._demanded[key] = max(now, self._demanded.get(key, 0.0))
+        self._demanded.note(key, now)
         self._wanted.set(self.process, key, None if value == NOTHING else value, self._version(now))
-        for follower in self._followers:
-            follower.processes.add(self.process)
-            follower.demanded.add(key)
-            if before == NOTHING:
-                follower.urgent.set()
+        self._followers.wanted(self.process)
+        self._followers.demanded(key, urgent=before == NOTHING)
 
     # What is known of all
 
@@ -173,11 +169,11 @@ class Ledger:
 
     def last_request(self, key: str) -> float | None:
         """When an endpoint last got a request, to the half second; None if not within retention."""
-        return self._requested.get(key)
+        return self._requested.at.get(key)
 
     def last_demand(self, key: str) -> float | None:
         """When the requests held for a Workload last changed in number."""
-        return self._demanded.get(key)
+        return self._demanded.at.get(key)
 
     @property
     def history(self) -> History:
@@ -199,23 +195,17 @@ class Ledger:
 
     # What is told and heard
 
-    @contextmanager
-    def follow(self) -> Iterator[Changes]:
+    def follow(self) -> AbstractContextManager[Changes]:
         """Collect, for one listener, what changes here from now on."""
-        changes = Changes(self._told)
-        self._followers.add(changes)
-        try:
-            yield changes
-        finally:
-            self._followers.discard(changes)
+        return self._followers.follow()
 
     def parts(self) -> Iterator[bytes]:
         """All that is known, in messages of moderate size; the last one is ``whole``. Counting may go on between two of them."""
         yield self._written(
             flying={node: _register(each) for node, each in self._flying.writers.items()},
             wanted={process: _register(each) for process, each in self._wanted.writers.items()},
-            requested=self._requested,
-            demanded=self._demanded,
+            requested=self._requested.at,
+            demanded=self._demanded.at,
         )
         counts: defaultdict[str, dict[str, Buckets]] = defaultdict(dict)
         size = 0
@@ -235,8 +225,8 @@ class Ledger:
         counts = {key: self._history.said(self._origin, key, minutes) for key, minutes in changes.minutes.items()}
         return self._written(
             counts={self._origin: counts} if counts else {},
-            requested={key: self._requested[key] for key in counts if key in self._requested},
-            demanded={key: self._demanded[key] for key in changes.demanded if key in self._demanded},
+            requested=self._requested.told(counts),
+            demanded=self._demanded.told(changes.demanded),
             flying={node: _register(self._flying.writers[node]) for node in changes.nodes if node in self._flying.writers},
             wanted={name: _register(self._wanted.writers[name]) for name in changes.processes if name in self._wanted.writers},
         )
@@ -251,8 +241,8 @@ class Ledger:
         for origin, endpoints in state.counts.items():
             for key, buckets in endpoints.items():
                 self._history.merge(origin, key, buckets, now)
-        _later(self._requested, state.requested, now)
-        _later(self._demanded, state.demanded, now)
+        self._requested.merge(state.requested, now)
+        self._demanded.merge(state.demanded, now)
         for node, flying in state.flying.items():
             self._latest = max(self._latest, flying.version)
             self._flying.merge(node, flying.version, {name: count for name, count in flying.values.items() if count})
@@ -262,8 +252,7 @@ class Ledger:
                 self._wanted.merge(process, wanted.version, wanted.values)
             elif wanted.version > (own := self._wanted.writers[process]).version:  # only we know what we hold: say it again
                 own.version = self._version(now)
-                for follower in self._followers:
-                    follower.processes.add(process)
+                self._followers.wanted(process)
         if state.whole and complete:
             if state.known_since is not None:
                 self.known_since = min(self.known_since, state.known_since)
@@ -278,19 +267,12 @@ class Ledger:
         now = self._clock()
         self._history.prune(now)
         for moments in (self._requested, self._demanded):
-            for key in [key for key, at in moments.items() if at < now - self._retention_seconds]:
-                del moments[key]
-            for key in [key for key, at in moments.items() if at > now]:  # the clock has gone back
-                moments[key] = now
+            moments.prune(now, self._retention_seconds)
         self._present.prune(self.process)
 
     def _fly(self, node: str, cluster: str, count: int, now: float) -> None:
         if self._flying.set(node, cluster, count or None, self._version(now)):
-            self._flown(node)
-
-    def _flown(self, node: str) -> None:
-        for follower in self._followers:
-            follower.nodes.add(node)
+            self._followers.flown(node)
 
     def _version(self, now: float) -> int:
         self._latest = max(self._latest + 1, int(now * 1000))
@@ -302,10 +284,3 @@ class Ledger:
 
 def _register(register: Any) -> dict[str, Any]:
     return {"version": register.version, "values": register.values}
-
-
-def _later(moments: dict[str, float], said: dict[str, float], now: float) -> None:
-    """Nothing is later than now: a clock that is ahead would keep a Workload awake until ours is there too."""
-    for key, at in said.items():
-        if at > moments.get(key, 0.0):
-            moments[key] = min(at, now)
