@@ -15,29 +15,27 @@ from roadstead.api.platform import PlatformSpec, PodSettings
 from roadstead.api.workload import Workload
 from roadstead.controller.children import ChildWriter
 from roadstead.controller.drafts import Drafts
-from roadstead.controller.gpu_offer import GpuOffer
 from roadstead.controller.hearing import listen
 from roadstead.controller.kinds import Key, Kind
 from roadstead.controller.memory import Memory
 from roadstead.controller.mirrors import Mirrors
 from roadstead.controller.objects import Objects
+from roadstead.controller.observing import Observer
 from roadstead.controller.pace import Pace
 from roadstead.controller.platform import PlatformKeeper
-from roadstead.controller.retention import Kept, Retention
+from roadstead.controller.retention import Retention
 from roadstead.controller.said import Announcer
 from roadstead.controller.usage import GpuUsage
 from roadstead.controller.written import Written
 from roadstead.desired import ChildKind, Desired, Inputs, build, stopped
 from roadstead.desired.artifact import inline_spec
 from roadstead.desired.autoscaler import scales_on_http
-from roadstead.desired.content import content_digest
 from roadstead.errors import Reason, Refusal
 from roadstead.kube.client import ApiClient
 from roadstead.kube.errors import NotFound
-from roadstead.observed import Observed, Outcome, observe
-from roadstead.observed.conditions import timestamp
+from roadstead.observed import Outcome
 from roadstead.observed.hearing import Doubt
-from roadstead.observed.scaler import HpaView, ScaledObjectView, ScalerView, hpa_scaler, rested_template, scaled_object_scaler
+from roadstead.observed.scaler import ScaledObjectView, rested_template
 from roadstead.observed.views import ChildView
 from roadstead.resources import WORKLOADS
 
@@ -71,7 +69,7 @@ class WorkloadReconciler:
         self._drafts = drafts
         self._retention = retention
         self._gpus = gpus
-        self._offer = GpuOffer(mirrors)
+        self._observer = Observer(mirrors, platform)
         self._pace = pace
         self._children = ChildWriter(client, mirrors, pace)
         self._memories: dict[Key, Memory] = {}
@@ -154,11 +152,11 @@ class WorkloadReconciler:
             # A version that is replaced in place is being rolled out: what else is pending comes with it.
             written = await self._children.write(workload, desired, memory, platform.pods, rolling=in_place)
             refusal = written.refusal
-        outcome = self._observe(workload, artifact, desired, refusal, written, memory, previous, kept)
+        outcome = self._observer.observe(workload, artifact, desired, refusal, written, memory, previous, kept)
         if (doubt := outcome.doubt) is not None:
             said = self._mirrors.overheard.answer(doubt)
             if await listen(self._client, key.namespace, doubt, memory.hearing, said):
-                outcome = self._observe(workload, artifact, desired, refusal, written, memory, previous, kept)
+                outcome = self._observer.observe(workload, artifact, desired, refusal, written, memory, previous, kept)
         (self._sleeping.add if outcome.at_zero else self._sleeping.discard)(key)
         if written.unsettled:
             outcome.status["observedGeneration"] = previous.get("observedGeneration", 0)
@@ -234,82 +232,6 @@ class WorkloadReconciler:
         if alive:
             self._doubted.discard(key)
         return alive
-
-    def _observe(
-        self,
-        workload: Workload,
-        artifact: Artifact | None,
-        desired: Desired,
-        refusal: Refusal | None,
-        written: Written,
-        memory: Memory,
-        previous: Mapping[str, Any],
-        kept: Kept,
-    ) -> Outcome:
-        name = (workload.metadata.namespace or "", workload.metadata.name)
-        deployment = desired.children.get(ChildKind.DEPLOYMENT)
-        live = self._mirrors.deployment(name)
-        strange = live is not None and live.owner_uid != workload.metadata.uid
-        pods = self._mirrors.pods(name)
-        kills = self._mirrors.overheard.kills(pods)
-        return observe(
-            Observed(
-                workload=workload,
-                artifact=artifact,
-                artifact_digest=content_digest(artifact.spec) if artifact else None,
-                refusal=refusal,
-                endpoint=self._platform.endpoint("workloads", name, previous),
-                gateway_serving=self._mirrors.gateway_serving,
-                internal_url=self._internal_url(name, workload, desired, refusal, previous),
-                template=deployment.template if deployment else None,
-                user_template=deployment.user_template if deployment else None,
-                wanted=desired.replicas.count,
-                scaler=self._scaler(name, workload, desired),
-                deployment=None if strange else live,
-                pods=() if strange else pods,
-                pending=written.pending,
-                conflict=written.conflict,
-                gpu_missing=self._gpu_missing(name, desired),
-                applied=memory.applied,
-                restorable_until=timestamp(kept.until) if kept.until is not None else None,
-                lost_nodes=self._mirrors.lost(name),
-                kills=kills,
-                heard=memory.hearing.of(pods, kills),
-            ),
-            previous,
-            datetime.now(UTC),
-        )
-
-    def _internal_url(
-        self, name: tuple[str, str], workload: Workload, desired: Desired, refusal: Refusal | None, previous: Mapping[str, Any]
-    ) -> str | None:
-        """The Service's address, unless somebody else's Service has the name."""
-        service = self._mirrors.child(ChildKind.SERVICE, name)
-        ours = service is not None and service.owner_uid == workload.metadata.uid
-        if refusal is not None and refusal.reason is Reason.NAME_TAKEN and not ours:
-            return None
-        return desired.internal_url or previous.get("internalUrl")
-
-    def _gpu_missing(self, name: tuple[str, str], desired: Desired) -> str | None:
-        """What no node offers; asked only while a pod has no node."""
-        if not desired.gpus or all(pod.node for pod in self._mirrors.pods(name) if pod.alive):
-            return None
-        said = (self._offer.missing(wanted) for wanted in desired.gpus)
-        return next((sentence for sentence in said if sentence is not None), None)
-
-    def _scaler(self, name: tuple[str, str], workload: Workload, desired: Desired) -> ScalerView | None:
-        if workload.spec.suspend or workload.spec.deleted:
-            return None
-        if desired.children.get(ChildKind.SCALED_OBJECT) is not None:
-            seen = self._mirrors.child(ChildKind.SCALED_OBJECT, name)
-            behind = self._mirrors.kedas_hpa(name)
-            return scaled_object_scaler(seen if isinstance(seen, ScaledObjectView) else None, behind.step if behind is not None else None)
-        if scales_on_http(workload) and not self._mirrors.keda_present:
-            return ScalerView("ScaledObject", None, missing=True)
-        if desired.children.get(ChildKind.HORIZONTAL_POD_AUTOSCALER) is None:
-            return None
-        live = self._mirrors.child(ChildKind.HORIZONTAL_POD_AUTOSCALER, name)
-        return hpa_scaler(live if isinstance(live, HpaView) else None)
 
     async def _say(self, key: Key, workload: Workload, outcome: Outcome, memory: Memory, previous: Mapping[str, Any]) -> float:
         """Write the status if it changed. Returns how long to wait where it was written too often of late, else 0."""
