@@ -26,9 +26,10 @@ from roadstead.kube.client import ApiClient
 from roadstead.kube.config import load
 from roadstead.kube.resource import DEPLOYMENTS, HPAS, NAMESPACES, SERVICES, Body
 from roadstead.resources import ARTIFACTS, WORKLOADS
-from tests.bench.measure import Moments, audit_bytes, cpu_seconds, memory_mib, requests, share, written
+from tests.bench.measure import Moments, audit_bytes, cpu_seconds, requests, share, written
 from tests.build import cpu_autoscaling, raw_artifact, raw_workload
 from tests.clusters import NAMESPACE, add_fake_nodes, install_crds, install_rbac, running_operator, wait_admission
+from tests.support.memory import peak_mib, resident_mib
 from tests.world import here
 
 PODS_PER_NODE = 600
@@ -103,7 +104,7 @@ async def run(cluster: ControlCluster, count: int, idle_seconds: float) -> Repor
         mark, cpu = audit_bytes(cluster), cpu_seconds(process.pid)
         burst = await created(client, "ours", count)
         await rested(cluster)
-        spent, found, peak = cpu_seconds(process.pid) - cpu, requests(cluster, mark), memory_mib(process.pid)
+        spent, found, peak = cpu_seconds(process.pid) - cpu, requests(cluster, mark), peak_mib(process.pid)
         show(f"{count} Workloads: running after {max(burst.running):.1f} s; {dict(found)}")
         operator.__exit__(None, None, None)
 
@@ -112,7 +113,7 @@ async def run(cluster: ControlCluster, count: int, idle_seconds: float) -> Repor
         process = operator.__enter__()
         restart = time.monotonic() - began
         await rested(cluster)
-        again, restart_mib = requests(cluster, mark), memory_mib(process.pid, "VmRSS")
+        again, restart_mib = requests(cluster, mark), resident_mib(process.pid)
         mark, cpu = audit_bytes(cluster), cpu_seconds(process.pid)
         await asyncio.sleep(idle_seconds)
         idle, idle_cpu = requests(cluster, mark), cpu_seconds(process.pid) - cpu

@@ -24,10 +24,11 @@ from hack.cluster.control import ControlCluster, control_cluster, free_ports
 from roadstead.api.identity import object_id
 from roadstead.gateway.envoy.bootstrap import bootstrap
 from roadstead.gateway.envoy.settings import EnvoySettings
-from tests.bench.measure import cpu_seconds, memory_mib
+from tests.bench.measure import cpu_seconds
 from tests.build import raw_artifact, raw_workload
 from tests.clusters import ROOT, apply, declare_platform, install_crds, install_rbac, wait_admission, wait_for
 from tests.support.gateways import Replica, endpoints, gateway_access, own_address, running_gateway
+from tests.support.memory import resident_mib
 from tests.support.rest import account
 from tests.world import here
 
@@ -150,7 +151,7 @@ def idle(cluster: ControlCluster, ours: Replica, host: str, port: int) -> str:
         before = {name: cpu_seconds(pid) for name, pid in pair.items()}
         time.sleep(IDLE_SECONDS)
         spent = sum(cpu_seconds(pid) - before[name] for name, pid in pair.items())
-        lines.append([what, f"{1000 * spent / IDLE_SECONDS:.1f}", *(f"{memory_mib(pid, 'VmRSS'):.0f}" for pid in pair.values())])
+        lines.append([what, f"{1000 * spent / IDLE_SECONDS:.1f}", *(f"{resident_mib(pid):.0f}" for pid in pair.values())])
         print(lines[-1], flush=True)
 
     look("one Workload")

@@ -1,4 +1,4 @@
-"""What the benches read: latencies, a process's CPU and memory, an agent's requests in the audit log, and when objects reach a state."""
+"""What the benches read: latencies, a process's CPU, an agent's requests in the audit log, and when objects reach a state."""
 
 from __future__ import annotations
 
@@ -27,12 +27,6 @@ def cpu_seconds(pid: int) -> float:
     """User and system time of a process so far."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def memory_mib(pid: int, which: str = "VmHWM") -> float:
-    """Resident memory of a process: its peak, or (``VmRSS``) the present."""
-    line = next(line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith(which))
-    return int(line.split()[1]) / 1024
 
 
 def requests(cluster: Cluster, since_bytes: int, agent: str = "roadstead-operator") -> Counter[str]:

@@ -29,9 +29,10 @@ from roadstead.kube.config import load
 from roadstead.kube.resource import NAMESPACES, Body
 from roadstead.names import ID_LABEL
 from roadstead.resources import ARTIFACTS, WORKLOADS
-from tests.bench.measure import cpu_seconds, memory_mib, share
+from tests.bench.measure import cpu_seconds, share
 from tests.build import raw_artifact, raw_workload
 from tests.clusters import NAMESPACE, add_fake_nodes, install_crds, install_rbac, running_operator, wait_admission
+from tests.support.memory import peak_mib
 from tests.support.rest import account, api_access, running_api
 from tests.world import here
 
@@ -111,7 +112,7 @@ async def run(cluster: ControlCluster, count: int, seconds: float, clients: int)
                     await measured(what, call, 1.0, clients, pids, own=base == served.url)  # caches and connections
                     rows.append(await measured(what, call, seconds, clients, pids, own=base == served.url))
                     show(" | ".join(rows[-1].cells()))
-        memory = memory_mib(served.process.pid)
+        memory = peak_mib(served.process.pid)
     order = {row.what: place for place, row in enumerate(rows)}
     lines = [HEAD, ["---", "---", *("---:" for _ in HEAD[2:])], *(row.cells() for row in sorted(rows, key=lambda row: order[row.what]))]
     table = "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -1,4 +1,4 @@
-"""The operator and the REST API as processes, with exactly the rights they need, for the tests of one module."""
+"""The operator, the REST API and the gateway as processes, with exactly the rights they need, for the tests of one module."""
 
 from __future__ import annotations
 
@@ -13,7 +13,11 @@ import yaml
 
 from hack.cluster.control import ControlCluster
 from tests.clusters import running_operator
+from tests.support.gateways import Replica, gateway_access, running_gateway
+from tests.support.place import Place
+from tests.support.pods import Pod, pod
 from tests.support.rest import Served, account, api_access, client_of, running_api
+from tests.world import new_namespace
 
 
 @pytest.fixture(scope="module")
@@ -48,3 +52,28 @@ def client(cluster: ControlCluster, api: Served, namespace: str) -> Iterator[htt
     token = account(cluster, namespace, "editor", "roadstead-edit")
     with client_of(api, token) as http:
         yield http
+
+
+@pytest.fixture(scope="module")
+def gateway(cluster: ControlCluster) -> Iterator[Replica]:
+    with running_gateway(cluster, gateway_access(cluster)) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def place(cluster: ControlCluster, gateway: Replica) -> Iterator[Place]:
+    with new_namespace(cluster) as namespace:
+        yield Place(cluster, namespace, gateway)
+
+
+@pytest.fixture(scope="module")
+def served() -> Iterator[Pod]:
+    """A pod for all tests of a module."""
+    with pod() as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def name(place: Place, served: Pod) -> str:
+    """A Workload that answers: that pod does."""
+    return place.serving(served)

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 
 from tests.support.lone_envoy import HOST, PREFIX, TOKEN, Echo, LoneEnvoy, lone_envoy, request
+from tests.support.memory import resident_mib
 
 INNER = f"GET {PREFIX}/smuggled HTTP/1.1\r\nhost: a\r\nauthorization: {TOKEN}\r\n\r\n".encode()
 LINE = f"POST {PREFIX}/x HTTP/1.1\r\n"
@@ -171,10 +171,10 @@ async def test_a_head_that_never_ends(envoy: LoneEnvoy, echo: Echo) -> None:
 
 async def test_idle_connections_harm_nobody(envoy: LoneEnvoy, echo: Echo) -> None:
     """500 of them cost little memory; beyond the limit new ones are refused, and room comes back with those that go."""
-    before = _memory_mib(envoy)
+    before = resident_mib(envoy.process.pid)
     idle = [await asyncio.open_connection(HOST, envoy.port) for _ in range(500)]
     assert (await envoy.get("/x")).status == 200
-    assert _memory_mib(envoy) - before < 60
+    assert resident_mib(envoy.process.pid) - before < 60
     idle += [await asyncio.open_connection(HOST, envoy.port) for _ in range(800)]
     assert (await envoy.send(request("/healthz"), seconds=5)).status == 0
     for _, writer in idle:
@@ -194,11 +194,11 @@ async def test_a_body_that_nobody_reads_is_not_kept(envoy: LoneEnvoy) -> None:
         await asyncio.sleep(60)
 
     await envoy.pods(await envoy.listen(deaf))
-    before = _memory_mib(envoy)
+    before = resident_mib(envoy.process.pid)
     uploads = [asyncio.create_task(envoy.get("/x", method="POST", body=bytes(40_000_000))) for _ in range(10)]
     await asyncio.sleep(3)
     assert len(envoy.gate.asked) == 10
-    assert _memory_mib(envoy) - before < 120
+    assert resident_mib(envoy.process.pid) - before < 120
     for task in uploads:
         task.cancel()
     await asyncio.gather(*uploads, return_exceptions=True)
@@ -208,8 +208,3 @@ async def _drip(writer: asyncio.StreamWriter) -> None:
     while True:
         writer.write(b"x")
         await asyncio.sleep(0.1)
-
-
-def _memory_mib(envoy: LoneEnvoy) -> float:
-    status = Path(f"/proc/{envoy.process.pid}/status").read_text()
-    return int(status.split("VmRSS:")[1].split()[0]) / 1024

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
@@ -14,10 +13,10 @@ from hack.cluster.control import ControlCluster
 from roadstead.access.errors import BAD_TOKEN
 from roadstead.settings import GatewaySettings
 from tests.clusters import declare_platform, wait_for
-from tests.support.gateways import Replica, gateway_access, running_gateway
-from tests.support.pods import Place, Pod, figure, pod
+from tests.support.gateways import figure
+from tests.support.place import Place
+from tests.support.pods import Pod
 from tests.support.rest import account, expired
-from tests.world import new_namespace
 
 REMEMBERED_SECONDS = 4
 """The Platform's default: how long Envoy remembers."""
@@ -25,24 +24,6 @@ LONGEST_SECONDS = REMEMBERED_SECONDS + GatewaySettings().verdict_seconds
 """Envoy's memory of the process's memory of the API server's word."""
 CONNECTIONS = 6
 """Enough for each of Envoy's two workers to have some."""
-
-
-@pytest.fixture(scope="module")
-def gateway(cluster: ControlCluster) -> Iterator[Replica]:
-    with running_gateway(cluster, gateway_access(cluster)) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def place(cluster: ControlCluster, gateway: Replica) -> Iterator[Place]:
-    with new_namespace(cluster) as namespace:
-        yield Place(cluster, namespace, gateway)
-
-
-@pytest.fixture(scope="module")
-def served() -> Iterator[Pod]:
-    with pod() as made:
-        yield made
 
 
 @pytest.fixture

@@ -1,13 +1,10 @@
-"""Statistics of a deployment: what went through two real gateways, as the REST API tells it. The pod is a server of the test's own."""
+"""Statistics of a deployment: what went through two real gateways, as the REST API tells it. The pod is a server of ours."""
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +17,8 @@ from roadstead.names import API_VERSION
 from roadstead.rest.v241.models import Stats
 from tests.build import raw_artifact, raw_workload
 from tests.clusters import apply, wait_for
-from tests.support.gateways import Replica, endpoints, gateway_access, own_address, two_gateways
+from tests.support.gateways import Replica, endpoints, gateway_access, two_gateways
+from tests.support.pods import pod
 from tests.support.rest import Served, account, client_of, running_api
 from tests.world import here
 
@@ -30,35 +28,6 @@ CODES = [200] * 12 + [404] * 5 + [500] * 3
 SLOW = 2
 """Of the good ones."""
 SLOW_SECONDS = 0.6
-
-
-@contextmanager
-def pod() -> Iterator[int]:
-    """Answers ``/<code>`` with that code, and takes its time where it is asked to. Yields its port."""
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_GET(self) -> None:
-            path, _, query = self.path.partition("?")
-            time.sleep(SLOW_SECONDS if query == "slow" else 0)
-            self.send_response(int(path.rpartition("/")[2]))
-            self.send_header("content-length", "0")
-            self.end_headers()
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer((own_address(), 0), Handler)
-    server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield server.server_address[1]
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 @pytest.fixture(scope="module")
@@ -96,8 +65,8 @@ def test_what_went_through_the_gateways_is_told_exactly(
         account(cluster, namespace, "reader", "roadstead-view"),
         account(cluster, namespace, "stranger"),
     )
-    with pod() as port, client_of(counting_api, reader) as client:
-        endpoints(cluster, namespace, raw_workload()["metadata"]["name"], port)
+    with pod() as served, client_of(counting_api, reader) as client:
+        endpoints(cluster, namespace, raw_workload()["metadata"]["name"], served.port)
 
         def stats(of: str = id, **query: str) -> Body:
             answer = client.get(f"/console/deployments/{of}/stats/", params={"slowRequestsThreshold": "200", **query})
@@ -112,8 +81,9 @@ def test_what_went_through_the_gateways_is_told_exactly(
         time.sleep(1.5)  # Envoy counts a cluster from the first load report after it was made
         before = datetime.now(UTC)
         for number, code in enumerate(CODES):
-            url = f"{gateways[number % 2].url}/api/v2/endpoints/deployments/{id}/{code}{'?slow' if number < SLOW else ''}"
-            assert httpx.get(url, headers={"Authorization": f"Bearer {caller}"}, timeout=30).status_code == code
+            url = f"{gateways[number % 2].url}/api/v2/endpoints/deployments/{id}/status"
+            query = {"code": code, "seconds": SLOW_SECONDS if number < SLOW else 0}
+            assert httpx.get(url, params=query, headers={"Authorization": f"Bearer {caller}"}, timeout=30).status_code == code
         after = datetime.now(UTC)
         assert httpx.get(url).status_code == 401, "is refused, and not counted"
 

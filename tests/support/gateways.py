@@ -26,6 +26,9 @@ from roadstead.gateway.envoy.settings import EnvoySettings
 from tests.clusters import NAMESPACE, ROOT, apply, wait_for
 
 GATEWAY_ACCOUNT = "roadstead-gateway"
+READY: Mapping[str, bool] = {"ready": True, "serving": True, "terminating": False}
+"""Conditions of an endpoint in its EndpointSlice."""
+Body = dict[str, Any]
 PORTS = ("port", "admin", "control", "peer", "authoriser", "peer_authoriser", "answerer", "scaler", "health", "metrics")
 
 
@@ -119,20 +122,22 @@ def own_address() -> str:
         return str(probe.getsockname()[0])
 
 
-def endpoints(cluster: Cluster, namespace: str, name: str, *ports: int) -> None:
-    """What the EndpointSlice controller would say if the pods were on this machine."""
+def endpoint_slice(namespace: str, name: str, port: int, protocol: str = "http", conditions: Mapping[str, bool] = READY) -> Body:
+    """What the EndpointSlice controller would say if a pod of that Workload were on this machine, behind that port."""
     labels = {"kubernetes.io/service-name": name, "app.kubernetes.io/managed-by": "roadstead", "roadstead.dev/workload": name}
-    apply(
-        cluster,
-        {
-            "apiVersion": "discovery.k8s.io/v1",
-            "kind": "EndpointSlice",
-            "metadata": {"name": f"{name}-test", "namespace": namespace, "labels": labels},
-            "addressType": "IPv4",
-            "ports": [{"name": "http", "port": ports[0] if ports else 1, "protocol": "TCP"}],
-            "endpoints": [{"addresses": [own_address()], "conditions": {"ready": True}} for _ in ports],
-        },
-    )
+    return {
+        "apiVersion": "discovery.k8s.io/v1",
+        "kind": "EndpointSlice",
+        "metadata": {"name": f"{name}-{port}", "namespace": namespace, "labels": labels},
+        "addressType": "IPv4",
+        "ports": [{"name": "http", "port": port, "protocol": "TCP", "appProtocol": protocol}],
+        "endpoints": [{"addresses": [own_address()], "conditions": dict(conditions)}],
+    }
+
+
+def endpoints(cluster: Cluster, namespace: str, name: str, *ports: int) -> None:
+    """Ready pods of a Workload, behind these ports of this machine."""
+    apply(cluster, *(endpoint_slice(namespace, name, port) for port in ports))
 
 
 def gateway_access(cluster: Cluster) -> Path:
@@ -192,6 +197,21 @@ def replica(
         command += [f"--certificates={certificates}"]
     defaults = {"ROADSTEAD_DRAIN_SECONDS": "0", "PYTHONPATH": str(ROOT / "operator")}
     return Replica(name, chosen, folder, command, {**defaults, **environment})
+
+
+def figure(replica: Replica, series: str) -> float:
+    """A figure of the gateway's process, by its whole name with labels."""
+    for line in httpx.get(replica.metrics, timeout=10).text.splitlines():
+        name, _, value = line.rpartition(" ")
+        if name == series:
+            return float(value)
+    raise AssertionError(f"no {series}")
+
+
+def wait_route(replica: Replica, idle_timeout_seconds: int) -> None:
+    """Return when Envoy's route has that idle timeout."""
+    dump = f"http://127.0.0.1:{replica.ports['admin']}/config_dump?resource=dynamic_route_configs"
+    wait_for(lambda: f'"idle_timeout": "{idle_timeout_seconds}s"' in httpx.get(dump, timeout=5).text, "Envoy to have the route")
 
 
 @contextmanager

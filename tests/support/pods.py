@@ -1,4 +1,6 @@
-"""Containers of the tests' own behind a real gateway: servers on this machine that tell what they were asked, and a place to call them.
+"""Containers of the tests' own behind a real gateway: servers on this machine that tell what they were asked.
+
+``pod`` does what most tests want, ``raw_pod`` what no web server would do, ``grpc_pod`` and ``chat_pod`` what their clients speak.
 
 Each server runs in a thread with a loop of its own, so that a test may wait (for kubectl, for an answer) while its pods go on.
 """
@@ -8,12 +10,10 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-import socket
 import ssl
 import threading
 import time
-import uuid
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -22,29 +22,18 @@ from pathlib import Path
 from typing import Any
 
 import grpc
-import httpx
 from aiohttp import WSMsgType, web
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from hack.cluster.api import Cluster
-from roadstead.api.identity import object_id
-from tests.build import raw_artifact, raw_workload
-from tests.clusters import apply, wait_for
-from tests.support.gateways import Replica, own_address
-from tests.support.rest import account
-from tests.world import here
+from tests.support.gateways import own_address
 
 Body = dict[str, Any]
 MIB = 1_048_576
-KINDS: Mapping[str, Body] = {
-    "ready": {"ready": True, "serving": True, "terminating": False},
-    "leaving": {"ready": False, "serving": True, "terminating": True},
-    "gone": {"ready": False, "serving": False, "terminating": True},
-}
-"""Conditions of an endpoint in its EndpointSlice."""
+WORDS = ("The", " anchor", " holds", ".")
+"""Of ``chat_pod``."""
 
 
 @dataclass
@@ -68,25 +57,15 @@ class Pod:
 def pod(tls: Path | None = None) -> Iterator[Pod]:
     """A web server: ``/sse``, ``/ws``, ``/silent``, ``/drip``, ``/download`` and ``/upload`` do what they are called, all else is echoed.
 
+    ``/status`` says ``code``, after ``seconds`` if there are any.
     ``tls``: a folder for a certificate that it signs itself.
     """
     made = Pod(0, "https" if tls is not None else "http")
-
-    async def main(stop: asyncio.Event, ready: Callable[[], None]) -> None:
-        runner = web.AppRunner(_application(made), access_log=None, shutdown_timeout=1, max_line_size=65536, max_field_size=65536)
-        await runner.setup()
-        context = None
-        if tls is not None:
-            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            context.load_cert_chain(*self_signed(tls))
-        site = web.TCPSite(runner, own_address(), 0, ssl_context=context, backlog=4096)
-        await site.start()
-        made.port = runner.addresses[0][1]
-        ready()
-        await stop.wait()
-        await runner.cleanup()
-
-    with _looping(main):
+    context = None
+    if tls is not None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(*self_signed(tls))
+    with _serving(made, _application(made), context):
         yield made
 
 
@@ -154,103 +133,38 @@ def grpc_pod() -> Iterator[Pod]:
         server.stop(None).wait()
 
 
-class Place:
-    """A namespace with a caller who may invoke what is in it, seen through a gateway."""
+@dataclass
+class ChatPod(Pod):
+    """``heard`` is released by the client for each word that it has got."""
 
-    def __init__(self, cluster: Cluster, namespace: str, gateway: Replica) -> None:
-        self.cluster, self.namespace, self.gateway = cluster, namespace, gateway
-        apply(cluster, here(namespace, raw_artifact()))
-        self.token = account(cluster, namespace, "caller", "roadstead-invoke")
-
-    @property
-    def headers(self) -> dict[str, str]:
-        return {"Authorization": f"Bearer {self.token}"}
-
-    def workload(self, *pods: Pod) -> str:
-        """A Workload of its own behind which these pods are ready. Returns its name."""
-        name = f"w{uuid.uuid4().hex[:8]}"
-        apply(self.cluster, here(self.namespace, raw_workload(name)))
-        self.pods(name, *pods)
-        return name
-
-    def pods(self, name: str, *pods: Pod, **others: Pod) -> None:
-        """More pods of a Workload. ``ready=…`` is what they are without a word, ``leaving=…`` and ``gone=…`` say otherwise."""
-        said = [(one, "ready") for one in pods] + [(one, state) for state, one in others.items()]
-        if said:
-            apply(self.cluster, *(self._slice(name, one, KINDS[state]) for one, state in said))
-
-    def prefix(self, name: str) -> str:
-        """The path under which the gateway offers it, without a slash at the end."""
-        return f"/api/v2/endpoints/workloads/{object_id('workloads', self.namespace, name)}"
-
-    def url(self, name: str, rest: str = "/") -> str:
-        return f"{self.gateway.url}{self.prefix(name)}{rest}"
-
-    def client(self, **options: Any) -> httpx.Client:
-        """A client of the gateway that bears the caller's token."""
-        return httpx.Client(base_url=self.gateway.url, **{"headers": self.headers, "timeout": 60, **options})
-
-    def serving(self, *pods: Pod) -> str:
-        """As ``workload``; returns when it has answered a request, so that Envoy knows the pods and remembers the caller."""
-        name = self.workload(*pods)
-        protocol = pods[0].protocol
-        if protocol != "kubernetes.io/h2c":
-            answer = httpx.get(self.url(name, "/warm"), headers=self.headers, timeout=60)
-            assert answer.status_code == 200, answer.text
-        return name
-
-    def _slice(self, name: str, one: Pod, conditions: Body) -> Body:
-        labels = {"kubernetes.io/service-name": name, "app.kubernetes.io/managed-by": "roadstead", "roadstead.dev/workload": name}
-        return {
-            "apiVersion": "discovery.k8s.io/v1",
-            "kind": "EndpointSlice",
-            "metadata": {"name": f"{name}-{one.port}", "namespace": self.namespace, "labels": labels},
-            "addressType": "IPv4",
-            "ports": [{"name": "http", "port": one.port, "protocol": "TCP", "appProtocol": one.protocol}],
-            "endpoints": [{"addresses": [own_address()], "conditions": conditions}],
-        }
+    heard: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
 
 
-def connected(gateway: Replica, seconds: float = 10) -> socket.socket:
-    return socket.create_connection(("127.0.0.1", gateway.ports["port"]), timeout=seconds)
+@contextmanager
+def chat_pod() -> Iterator[ChatPod]:
+    """A model (``/v1/chat/completions``) that says WORDS to everybody; in a stream the next one only when the client has the one before."""
+    made = ChatPod(0)
 
+    def told(kind: str, **choice: Any) -> Body:
+        return {"id": "toy-1", "object": kind, "created": int(time.time()), "model": "toy", "choices": [{"index": 0, **choice}]}
 
-def sent(gateway: Replica, data: bytes, seconds: float = 10) -> bytes:
-    """Everything that is said to these bytes until the connection closes; b"..." at the end if it never does."""
-    said = b""
-    with connected(gateway, seconds) as connection:
-        connection.sendall(data)
-        try:
-            while piece := connection.recv(65536):
-                said += piece
-        except TimeoutError:
-            return said + b"..."
-        except ConnectionError:
-            pass
-    return said
+    async def complete(request: web.Request) -> web.StreamResponse:
+        if not (await request.json()).get("stream"):
+            message = {"role": "assistant", "content": "".join(WORDS)}
+            return web.json_response(told("chat.completion", finish_reason="stop", message=message))
+        answer = web.StreamResponse(headers={"content-type": "text/event-stream"})
+        await answer.prepare(request)
+        for word in WORDS:
+            await answer.write(f"data: {json.dumps(told('chat.completion.chunk', delta={'content': word}))}\n\n".encode())
+            heard = await asyncio.to_thread(made.heard.acquire, timeout=20)
+            assert heard, "the client didn't get the word before the next one was said"
+        await answer.write(b"data: [DONE]\n\n")
+        return answer
 
-
-def resident_mib(pid: int) -> float:
-    """Memory of a process, in MiB."""
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmRSS:"):
-            return int(line.split()[1]) / 1024
-    raise AssertionError(f"process {pid} has no memory")
-
-
-def figure(replica: Replica, series: str) -> float:
-    """A figure of the gateway's process, by its whole name with labels."""
-    for line in httpx.get(replica.metrics, timeout=10).text.splitlines():
-        name, _, value = line.rpartition(" ")
-        if name == series:
-            return float(value)
-    raise AssertionError(f"no {series}")
-
-
-def wait_route(replica: Replica, idle_timeout_seconds: int) -> None:
-    """Return when Envoy's route has that idle timeout."""
-    dump = f"http://127.0.0.1:{replica.ports['admin']}/config_dump?resource=dynamic_route_configs"
-    wait_for(lambda: f'"idle_timeout": "{idle_timeout_seconds}s"' in httpx.get(dump, timeout=5).text, "Envoy to have the route")
+    application = web.Application(middlewares=[_noting(made)])
+    application.router.add_post("/v1/chat/completions", complete)
+    with _serving(made, application):
+        yield made
 
 
 def self_signed(folder: Path) -> tuple[Path, Path]:
@@ -315,23 +229,49 @@ def _application(made: Pod) -> web.Application:
         return web.json_response({"size": size, "sha256": digest.hexdigest()})
 
     async def status(request: web.Request) -> web.Response:
+        await asyncio.sleep(float(request.query.get("seconds", "0")))
         return web.Response(status=int(request.query["code"]), text="the container's own words", headers={"x-own": "yes"})
 
     async def echo(request: web.Request) -> web.Response:
         return web.Response(body=json.dumps({**made.seen[-1], "by": made.port}), content_type="application/json")
 
-    @web.middleware
-    async def note(request: web.Request, handler: Callable[[web.Request], Coroutine[Any, Any, web.StreamResponse]]) -> web.StreamResponse:
-        headers = {name.lower(): value for name, value in request.headers.items()}
-        made.seen.append({"method": request.method, "path": request.raw_path, "headers": headers})
-        return await handler(request)
-
-    application = web.Application(middlewares=[note], client_max_size=0)
+    application = web.Application(middlewares=[_noting(made)], client_max_size=0)
     known = {"sse": sse, "ws": talk, "silent": silent, "drip": drip, "download": download, "upload": upload, "status": status}
     for path, handler in known.items():
         application.router.add_route("*", f"/{path}", handler)
     application.router.add_route("*", "/{rest:.*}", echo)
     return application
+
+
+Handler = Callable[[web.Request], Coroutine[Any, Any, web.StreamResponse]]
+
+
+def _noting(made: Pod) -> Callable[[web.Request, Handler], Coroutine[Any, Any, web.StreamResponse]]:
+    """Keep what was asked."""
+
+    @web.middleware
+    async def note(request: web.Request, handler: Handler) -> web.StreamResponse:
+        headers = {name.lower(): value for name, value in request.headers.items()}
+        made.seen.append({"method": request.method, "path": request.raw_path, "headers": headers})
+        return await handler(request)
+
+    return note
+
+
+@contextmanager
+def _serving(made: Pod, application: web.Application, tls: ssl.SSLContext | None = None) -> Iterator[None]:
+    async def main(stop: asyncio.Event, ready: Callable[[], None]) -> None:
+        runner = web.AppRunner(application, access_log=None, shutdown_timeout=1, max_line_size=65536, max_field_size=65536)
+        await runner.setup()
+        site = web.TCPSite(runner, own_address(), 0, ssl_context=tls, backlog=4096)
+        await site.start()
+        made.port = runner.addresses[0][1]
+        ready()
+        await stop.wait()
+        await runner.cleanup()
+
+    with _looping(main):
+        yield
 
 
 @contextmanager
