@@ -77,3 +77,9 @@ def served() -> Iterator[Pod]:
 def name(place: Place, served: Pod) -> str:
     """A Workload that answers: that pod does."""
     return place.serving(served)
+
+
+@pytest.fixture(scope="module")
+def asleep(place: Place) -> str:
+    """A Workload without pods."""
+    return place.workload()

@@ -1,4 +1,4 @@
-"""What passes through the gateway unharmed: each kind of HTTP that a container may speak, be it slow, long or large; and pods in motion."""
+"""What passes through the gateway unharmed: paths, headers and answers as they are, and each kind of HTTP that a container may speak."""
 
 from __future__ import annotations
 
@@ -6,13 +6,8 @@ import asyncio
 import hashlib
 import io
 import socket
-import threading
 import time
 import uuid
-from collections import Counter
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 from pathlib import Path
 
 import aiohttp
@@ -20,47 +15,13 @@ import grpc
 import httpx
 import pytest
 
-from hack.cluster.control import ControlCluster, free_ports
+from hack.cluster.control import ControlCluster
 from roadstead.api.identity import object_id
 from tests.build import API_VERSION
-from tests.clusters import apply, declare_platform, wait_for
-from tests.support.gateways import Replica, gateway_access, running_gateway
-from tests.support.pods import MIB, Place, Pod, grpc_pod, pod, raw_pod, resident_mib, sent, wait_route
-from tests.world import new_namespace
-
-FLAT_MIB = 64
-"""How much more memory Envoy may take for bodies of any size: some buffers of 1 MiB for each connection."""
-
-
-@pytest.fixture(scope="module")
-def gateway(cluster: ControlCluster) -> Iterator[Replica]:
-    with running_gateway(cluster, gateway_access(cluster)) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def place(cluster: ControlCluster, gateway: Replica) -> Iterator[Place]:
-    with new_namespace(cluster) as namespace:
-        yield Place(cluster, namespace, gateway)
-
-
-@pytest.fixture(scope="module")
-def served() -> Iterator[Pod]:
-    with pod() as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
-def name(place: Place, served: Pod) -> str:
-    """A Workload that answers."""
-    return place.serving(served)
-
-
-@pytest.fixture
-def short_idle_timeout(cluster: ControlCluster, gateway: Replica, settings: None) -> int:
-    declare_platform(cluster, gateway={"idleTimeoutSeconds": 3})
-    wait_route(gateway, 3)
-    return 3
+from tests.clusters import apply, wait_for
+from tests.support.place import Place
+from tests.support.pods import Pod, grpc_pod, pod
+from tests.support.raw_http import sent
 
 
 @pytest.mark.parametrize(
@@ -237,236 +198,9 @@ def test_old_and_careful_clients(place: Place, name: str, served: Pod) -> None:
     assert "upgrade" not in served.seen[-1]["headers"]
 
 
-@pytest.mark.parametrize(
-    "said",
-    [
-        b"banana",
-        b"HTTP/1.1 banana\r\n\r\n",
-        b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\ncontent-length: 4\r\n\r\nabc",
-        b"HTTP/1.1 200 OK\r\nx: " + b"x" * 200_000 + b"\r\n\r\n",
-        b"HTTP/1.1 200 OK\r\n" + b"".join(b"x-%d: x\r\n" % number for number in range(500)) + b"\r\n",
-    ],
-    ids=["no HTTP", "no status", "two lengths", "large head", "many headers"],
-)
-def test_a_container_that_answers_nonsense(place: Place, said: bytes) -> None:
-    with raw_pod(lambda _: said) as made:
-        name = place.workload(made)
-        for _ in range(2):
-            answer = httpx.get(place.url(name), headers=place.headers, timeout=30)
-            assert answer.status_code in (502, 503)
-            assert answer.headers["content-type"] == "application/json"
-            assert answer.json()["detail"]
-    with raw_pod(lambda _: b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n") as good:
-        place.pods(name, good, gone=made)
-        wait_for(lambda: httpx.get(place.url(name), headers=place.headers, timeout=30).status_code == 200, "the next pod")
-
-
-def test_an_answer_that_breaks_off_isnt_taken_for_a_whole_one(place: Place) -> None:
-    for began in (b"content-length: 1000", b"transfer-encoding: chunked"):
-        with raw_pod(lambda _, began=began: b"HTTP/1.1 200 OK\r\n" + began + b"\r\n\r\n3\r\nabc\r\n", hang_up=True) as made:
-            name = place.workload(made)
-            with pytest.raises(httpx.RemoteProtocolError):
-                httpx.get(place.url(name), headers=place.headers, timeout=30)
-
-
 def test_a_pod_that_speaks_tls(place: Place, tmp_path: Path) -> None:
     with pod(tmp_path) as made:
         name = place.serving(made)
         answer = httpx.get(place.url(name, "/x?y=1"), headers=place.headers, timeout=30)
         assert answer.json()["path"] == "/x?y=1"
         assert answer.json()["headers"]["x-forwarded-prefix"] == place.prefix(name)
-
-
-def test_slow_bodies_and_silence_within_the_limit(place: Place, name: str, short_idle_timeout: int) -> None:
-    """A request may last longer than the idle timeout as long as something moves."""
-
-    def pieces() -> Iterator[bytes]:
-        for _ in range(6):
-            yield b"x" * 1000
-            time.sleep(1)
-
-    with ThreadPoolExecutor(3) as pool:
-        up = pool.submit(httpx.post, place.url(name, "/upload"), headers=place.headers, content=pieces(), timeout=30)
-        down = pool.submit(httpx.get, place.url(name, "/drip?pieces=6&pause=1"), headers=place.headers, timeout=30)
-        silent = pool.submit(httpx.get, place.url(name, "/silent?seconds=2"), headers=place.headers, timeout=30)
-        assert up.result().json()["size"] == 6000
-        assert len(down.result().content) == 6000
-        assert silent.result().text == "done"
-
-
-def test_silence_beyond_the_limit(place: Place, name: str, short_idle_timeout: int) -> None:
-    for _ in range(2):
-        answer = httpx.get(place.url(name, "/silent?seconds=20"), headers=place.headers, timeout=30)
-        assert answer.status_code == 504
-        assert answer.headers["content-type"] == "application/json"
-        assert "detail" in answer.json()
-
-
-async def test_a_websocket_is_cut_when_it_is_silent_for_too_long(place: Place, name: str, short_idle_timeout: int) -> None:
-    async with aiohttp.ClientSession() as session, session.ws_connect(place.url(name, "/ws"), headers=place.headers) as socket:
-        for _ in range(5):
-            await asyncio.sleep(1)
-            await socket.send_str("still there")
-            assert await socket.receive_str(timeout=10) == "still there"
-        message = await socket.receive(timeout=20)
-        assert message.type in (aiohttp.WSMsgType.CLOSE, aiohttp.WSMsgType.CLOSED, aiohttp.WSMsgType.CLOSING)
-
-
-def test_what_a_pod_has_seen_is_never_repeated(place: Place, name: str) -> None:
-    with raw_pod(lambda _: None) as first, raw_pod(lambda _: None) as second:
-        broken = place.workload(first, second)
-        for number in range(6):
-            path = f"/{number}"
-            answer = httpx.post(place.url(broken, path), headers=place.headers, content=b"do it once", timeout=30)
-            assert answer.status_code in (502, 503)
-            assert "detail" in answer.json()
-            heads = bytes(first.raw + second.raw)
-            assert heads.count(f"POST {path} HTTP/1.1".encode()) == 1
-
-
-def test_an_idle_connection_is_closed_before_the_pod_does_it(place: Place) -> None:
-    """A request must not meet a connection that uvicorn or Node.js closes, as they do after five seconds."""
-    with raw_pod(lambda _: b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n") as made:
-        place.serving(made)
-        wait_for(lambda: len(made.left) == made.connections, "Envoy to close it", 10)
-        assert max(made.left) < 5
-
-
-def test_a_pod_that_refuses_connections_costs_nobody_an_answer(place: Place) -> None:
-    with ExitStack() as stack:
-        good, gone = stack.enter_context(pod()), Pod(free_ports(1)[0])
-        name = place.workload(good, gone)
-        with place.client() as client:
-            answers = Counter(client.post(place.prefix(name) + "/x", content=b"x" * 2000).status_code for _ in range(60))
-        assert answers == {200: 60}
-
-
-def test_pods_come_and_go_under_load(place: Place) -> None:
-    with ExitStack() as stack:
-        pods = [stack.enter_context(pod()) for _ in range(3)]
-        name = place.serving(pods[0])
-        answers: Counter[str] = Counter()
-        by: Counter[int] = Counter()
-        stop = threading.Event()
-
-        def ask(number: int) -> None:
-            with place.client() as client:
-                while not stop.is_set():
-                    try:
-                        path = "/silent?seconds=0.3" if number == 0 else "/x"
-                        answer = client.post(place.prefix(name) + path, content=b"x" * 2000)
-                        answers[str(answer.status_code)] += 1
-                        if number and answer.status_code == 200:
-                            by[answer.json()["by"]] += 1
-                    except httpx.HTTPError as error:
-                        answers[repr(error)] += 1
-                    time.sleep(0.01)
-
-        with ThreadPoolExecutor(6) as pool:
-            for number in range(6):
-                pool.submit(ask, number)
-            for number in range(1, 10):
-                coming, going = pods[number % 3], pods[(number - 1) % 3]
-                place.pods(name, coming)
-                place.pods(name, leaving=going)
-                time.sleep(0.2)
-                place.pods(name, gone=going)
-            stop.set()
-        assert set(answers) == {"200"}, answers
-        assert set(by) == {one.port for one in pods}
-
-
-def test_the_last_pod_goes(place: Place) -> None:
-    """As long as it serves still, it gets what Envoy lets pass by memory; what is asked about waits for the next pod."""
-    with pod() as last, pod() as following, place.client() as first, place.client() as second, ThreadPoolExecutor(1) as pool:
-        name, kept = place.serving(last), (first, second)
-
-        def call(client: httpx.Client, number: int, seconds: float) -> int | None:
-            """The same token in other words is another memory."""
-            headers = {"Authorization": "Bearer" + " " * (number + 1) + place.token}
-            try:
-                return client.get(place.prefix(name) + f"/{number}", headers=headers, timeout=seconds).status_code
-            except httpx.TimeoutException:
-                return None
-
-        going = pool.submit(place.pods, name, leaving=last)
-        # One connection is one worker of Envoy's, which has the memory; the one whose request is held is lost.
-        for number in range(500):
-            if call(kept[number % 2], number, 1.5) is None:
-                break
-            time.sleep(0.05)
-        remembered = number - 1
-        assert call(kept[remembered % 2], remembered, 5) == 200, "what Envoy remembers doesn't reach the pod that serves still"
-        going.result()
-        assert last.paths().count(f"/{remembered}") == 2
-        with place.client() as waiting:
-            held = pool.submit(call, waiting, 2000, 30)
-            time.sleep(1)
-            assert not held.done()
-            place.pods(name, following)
-            assert held.result() == 200
-        assert following.paths() == ["/2000"]
-
-
-def transfer(place: Place, name: str, mib: int) -> None:
-    """Upload and download that much; Envoy's memory must not grow with it."""
-    assert place.gateway.envoy is not None
-    pid, before, most = place.gateway.envoy.pid, resident_mib(place.gateway.envoy.pid), 0.0
-    digest = hashlib.sha256()
-
-    def pieces() -> Iterator[bytes]:
-        nonlocal most
-        for number in range(mib):
-            piece = number.to_bytes(4, "big") * (MIB // 4)
-            digest.update(piece)
-            yield piece
-            most = max(most, resident_mib(pid))
-
-    with place.client(timeout=120) as client:
-        said = client.post(place.prefix(name) + "/upload", content=pieces()).json()
-        assert said == {"size": mib * MIB, "sha256": digest.hexdigest()}
-        size = 0
-        with client.stream("GET", place.prefix(name) + f"/download?mib={mib}") as answer:
-            for piece in answer.iter_raw(MIB):
-                size += len(piece)
-                most = max(most, resident_mib(pid))
-        assert size == mib * MIB
-    assert most - before < FLAT_MIB
-
-
-@pytest.mark.parametrize("mib", [50, pytest.param(1024, marks=pytest.mark.long)])
-def test_large_bodies(place: Place, name: str, mib: int) -> None:
-    transfer(place, name, mib)
-
-
-def test_a_pod_that_doesnt_read_stops_the_client_not_the_memory(place: Place, name: str) -> None:
-    """What a container doesn't take is not taken from the client either."""
-    assert place.gateway.envoy is not None
-    pid = place.gateway.envoy.pid
-    before, given = resident_mib(pid), [0] * 4
-
-    def pieces(number: int) -> Iterator[bytes]:
-        for _ in range(200):
-            yield bytes(MIB)
-            given[number] += 1
-
-    with ThreadPoolExecutor(4) as pool:
-        path = place.url(name, "/silent?seconds=3")
-        uploads = [pool.submit(httpx.post, path, headers=place.headers, content=pieces(number), timeout=60) for number in range(4)]
-        time.sleep(2)
-        assert resident_mib(pid) - before < FLAT_MIB
-        assert max(given) < 50
-        wait_for(lambda: all(upload.done() for upload in uploads), "the pod to answer")
-
-
-def test_a_slow_reader_stops_the_pod_not_the_memory(place: Place, name: str) -> None:
-    """Who doesn't read what he asked for costs a buffer, not the whole answer."""
-    assert place.gateway.envoy is not None
-    pid = place.gateway.envoy.pid
-    before = resident_mib(pid)
-    with place.client() as client, ExitStack() as stack:
-        for _ in range(4):
-            answer = stack.enter_context(client.stream("GET", place.prefix(name) + "/download?mib=100"))
-            assert answer.status_code == 200
-        time.sleep(2)
-        assert resident_mib(pid) - before < FLAT_MIB

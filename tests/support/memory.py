@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+FLAT_MIB = 64
+"""How much more memory Envoy may take for bodies of any size: some buffers of 1 MiB for each connection."""
+
 
 def resident_mib(pid: int) -> float:
     """What is resident at present."""
