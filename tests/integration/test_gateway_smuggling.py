@@ -78,8 +78,6 @@ def test_paths_that_stay(place: Place, name: str, served: Pod) -> None:
 
 
 SMUGGLED = b"GET %b/smuggled HTTP/1.1\r\nHost: here\r\n%b\r\n"
-
-
 BROKEN = {
     "length and chunks": (("Content-Length: 5", "Transfer-Encoding: chunked"), b"0\r\n\r\n"),
     "chunks and length": (("Transfer-Encoding: chunked", "Content-Length: 5"), b"0\r\n\r\n"),
