@@ -17,13 +17,10 @@ from roadstead.gateway.ledger.envoy_stats import EnvoyStats, parse
 from roadstead.gateway.ledger.figures import figures
 from roadstead.gateway.ledger.history import LATENCY_BOUNDS
 from roadstead.gateway.ledger.ledger import Ledger
-
-W, OTHER = "w-" + "0" * 24, "d-" + "1" * 24
-BEGAN = 1_800_000_000.0
-HOUR = 3600.0
+from tests.unit.gateway.ledger_world import BEGAN, HOUR, D, W
 
 
-class Clock:
+class LoopClock:
     """Follows the loop's virtual time."""
 
     def __init__(self) -> None:
@@ -33,7 +30,7 @@ class Clock:
         return self.shift + asyncio.get_running_loop().time()
 
 
-async def life(path: Path, clock: Clock, *, killed: bool = False, counted: int = 0, seconds: float = 10) -> Ledger:
+async def life(path: Path, clock: LoopClock, *, killed: bool = False, counted: int = 0, seconds: float = 10) -> Ledger:
     """A process's life that begins with what is on disk; ``counted`` requests come in the middle of it."""
     ledger = Ledger("a", clock=clock)
     checkpoint = Checkpoint(path, ledger)
@@ -53,7 +50,7 @@ async def life(path: Path, clock: Clock, *, killed: bool = False, counted: int =
 @pytest.mark.parametrize("killed", [True, False])
 @pytest.mark.parametrize("seconds", [3 * APPEND_SECONDS, 1.5 * REWRITE_SECONDS])
 async def test_counts_outlive_a_restart(tmp_path: Path, killed: bool, seconds: float) -> None:
-    clock = Clock()
+    clock = LoopClock()
     first = await life(tmp_path, clock, killed=killed, counted=5, seconds=seconds)
     second = await life(tmp_path, clock, killed=killed, counted=7, seconds=seconds)
     third = await life(tmp_path, clock)
@@ -64,7 +61,7 @@ async def test_counts_outlive_a_restart(tmp_path: Path, killed: bool, seconds: f
 
 
 async def test_after_more_than_an_hour_away_the_hour_is_not_known(tmp_path: Path) -> None:
-    clock = Clock()
+    clock = LoopClock()
     await life(tmp_path, clock, counted=5)
     clock.shift += HOUR + 60
     ledger = await life(tmp_path, clock)
@@ -74,7 +71,7 @@ async def test_after_more_than_an_hour_away_the_hour_is_not_known(tmp_path: Path
 
 @pytest.mark.parametrize("spoil", ["cut", "garbage", "empty", "folder"])
 async def test_a_file_that_cannot_be_read_is_passed_over_with_a_word(tmp_path: Path, spoil: str, caplog: pytest.LogCaptureFixture) -> None:
-    clock = Clock()
+    clock = LoopClock()
     await life(tmp_path, clock, killed=True, counted=5)
     file = tmp_path / FILE
     match spoil:
@@ -96,13 +93,13 @@ async def test_a_file_that_cannot_be_read_is_passed_over_with_a_word(tmp_path: P
 
 
 async def test_a_folder_that_cannot_be_written_ends_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    ledger = await life(tmp_path / "absent", Clock(), counted=5)
+    ledger = await life(tmp_path / "absent", LoopClock(), counted=5)
     assert ledger.last_hour([W]).value == 5
     assert "Counts can't be written to disk" in caplog.text
 
 
 async def test_without_a_folder_the_ledger_is_pruned_all_the_same() -> None:
-    clock = Clock()
+    clock = LoopClock()
     ledger = Ledger("a", clock=clock, minute_seconds=1, retention_seconds=60)
     task = asyncio.create_task(Checkpoint(None, ledger).run())
     ledger.report("a", W, 0, 5, 0)
@@ -119,7 +116,7 @@ def stats(uptime: int, **counts: Any) -> str:
     found: list[dict[str, Any]] = [{"name": "server.uptime", "value": uptime}]
     histograms = []
     for name, value in counts.items():
-        key = f"cluster.{ {'w': W, 'h': f'{W}.h2c', 'o': OTHER}[name[0]] }.upstream_rq_{name[2:]}"
+        key = f"cluster.{ {'w': W, 'h': f'{W}.h2c', 'o': D}[name[0]] }.upstream_rq_{name[2:]}"
         if isinstance(value, int):
             found.append({"name": key, "value": value})
         else:
@@ -138,7 +135,7 @@ def rated(ledger: Ledger, key: str = W) -> tuple[int | None, int | None]:
 
 
 async def test_totals_become_what_was_added() -> None:
-    ledger = Ledger("a", clock=Clock())
+    ledger = Ledger("a", clock=LoopClock())
     envoy = EnvoyStats(ledger)
     await asyncio.sleep(10)
     assert rated(ledger) == (None, None)
@@ -149,7 +146,7 @@ async def test_totals_become_what_was_added() -> None:
     envoy.take(stats(25, w_4xx=2, w_time={1: 4, 5000: 1}, o_4xx=9))
     envoy.take(stats(35, w_4xx=3, w_time={1: 4, 5000: 2}, h_4xx=1, h_time={5000: 1}, o_4xx=9))
     assert rated(ledger) == (4, 3)
-    assert rated(ledger, OTHER) == (9, 0)
+    assert rated(ledger, D) == (9, 0)
     envoy.take(stats(2, w_4xx=3))  # another Envoy: it began at 0
     assert rated(ledger) == (7, 3)
     envoy.take(stats(12, w_4xx=1))  # the cluster was away for a while
@@ -157,7 +154,7 @@ async def test_totals_become_what_was_added() -> None:
 
 
 async def test_an_envoy_that_has_run_for_long_is_not_counted_twice() -> None:
-    ledger = Ledger("a", clock=Clock())
+    ledger = Ledger("a", clock=LoopClock())
     envoy = EnvoyStats(ledger)
     envoy.take(stats(5000, w_4xx=100))
     envoy.take(stats(5010, w_4xx=101))
@@ -166,7 +163,7 @@ async def test_an_envoy_that_has_run_for_long_is_not_counted_twice() -> None:
 
 
 async def test_a_process_that_has_ended_well_goes_on_where_it_was(tmp_path: Path) -> None:
-    clock = Clock()
+    clock = LoopClock()
     first = Ledger("a", clock=clock)
     envoy = EnvoyStats(first)
     envoy.take(stats(5, w_4xx=10))
@@ -185,7 +182,7 @@ async def test_readings_that_are_none_add_nothing() -> None:
         async def figures(self, filter: str) -> str | None:
             return None
 
-    ledger = Ledger("a", clock=Clock())
+    ledger = Ledger("a", clock=LoopClock())
     await EnvoyStats(ledger).look(Away())
     assert ledger.rated_since is None
     with pytest.raises(ValueError, match="not statistics of Envoy"):

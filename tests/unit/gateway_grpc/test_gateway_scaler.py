@@ -17,18 +17,9 @@ from roadstead.gateway.scaler.demand import Demand
 from roadstead.gateway.scaler.protocol import MESSAGES, SERVICE
 from roadstead.gateway.scaler.service import ScalerService
 from roadstead.gateway.waking import Held, Waking
+from tests.unit.gateway.ledger_world import HOUR, Clock
 from tests.unit.gateway.waking_world import NS, POD, World, settle
 from tests.unit.gateway_grpc.gateway_processes import serving, until
-
-HOUR = 3600.0
-
-
-@dataclass
-class Clock:
-    now: float = 1_800_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @dataclass
