@@ -32,8 +32,8 @@ async def until(stop: asyncio.Event, tasks: Tasks, enough: asyncio.Task[None] | 
         stopped.cancel()
 
 
-async def ended(tasks: Tasks) -> None:
-    """Cancel the parts and wait for them."""
-    for task in tasks.values():
+async def ended(*tasks: asyncio.Task[None]) -> None:
+    """Cancel these parts and wait for them."""
+    for task in tasks:
         task.cancel()
-    await asyncio.gather(*tasks.values(), return_exceptions=True)
+    await asyncio.gather(*tasks, return_exceptions=True)

@@ -82,4 +82,4 @@ async def serve(settings: GatewaySettings) -> None:
                 parts.waking.answer_all(ENDING)
                 await parts.close()
         finally:
-            await ended(tasks)
+            await ended(*tasks.values())

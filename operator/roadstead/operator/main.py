@@ -10,7 +10,6 @@ import asyncio
 import os
 import signal
 import socket
-from collections.abc import Mapping
 from contextlib import AsyncExitStack
 
 import uvloop
@@ -22,6 +21,7 @@ from roadstead.kube.config import load
 from roadstead.kube.events import Recorder
 from roadstead.kube.lease import Elector
 from roadstead.lag import LoopLag
+from roadstead.lifetime import ended, until
 from roadstead.listener import served
 from roadstead.logs import configure, set_level
 from roadstead.names import OPERATOR_LEASE
@@ -93,30 +93,11 @@ async def serve(settings: Settings) -> None:
         }
         tasks = {name: asyncio.create_task(coroutine, name=name) for name, coroutine in parts.items()}
         try:
-            await _until_stopped(stop, tasks)
+            await until(stop, tasks)
         finally:
             controller.queue.close()
             tasks["watches"].cancel()
-            await _cancelled(tasks["controller"])
+            await ended(tasks["controller"])
             await recorder.flush()
-            await _cancelled(tasks["elector"])
-            await _cancelled(*tasks.values())
-
-
-async def _until_stopped(stop: asyncio.Event, tasks: Mapping[str, asyncio.Task[None]]) -> None:
-    """Return when told to stop; the first part that ends otherwise takes the process down with it."""
-    stopped = asyncio.create_task(stop.wait(), name="stop")
-    waiting: set[asyncio.Task[None] | asyncio.Task[bool]] = {stopped, *tasks.values()}
-    try:
-        while not stopped.done():
-            done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                task.result()
-    finally:
-        stopped.cancel()
-
-
-async def _cancelled(*tasks: asyncio.Task[None]) -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+            await ended(tasks["elector"])
+            await ended(*tasks.values())

@@ -97,7 +97,7 @@ async def serve(settings: ApiSettings) -> None:
                 await tasks["server"]
                 await api.store.settled()
         finally:
-            await ended(tasks)
+            await ended(*tasks.values())
 
 
 def assembled(settings: ApiSettings, own: ApiClient, lent: ApiClient, metrics: Metrics) -> Api:
