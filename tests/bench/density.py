@@ -12,7 +12,6 @@ import argparse
 import asyncio
 import time
 from dataclasses import dataclass
-from pathlib import Path
 
 import uvloop
 
@@ -26,6 +25,7 @@ from roadstead.kube.client import ApiClient
 from roadstead.kube.config import load
 from roadstead.kube.resource import DEPLOYMENTS, HPAS, NAMESPACES, SERVICES, Body
 from roadstead.resources import ARTIFACTS, WORKLOADS
+from tests.bench.document import HELP, write
 from tests.bench.measure import Moments, audit_bytes, cpu_seconds, requests, share, written
 from tests.build import cpu_autoscaling, raw_artifact, raw_workload
 from tests.clusters import NAMESPACE, add_fake_nodes, install_crds, install_rbac, running_operator, wait_admission
@@ -36,8 +36,6 @@ PODS_PER_NODE = 600
 PATIENCE_SECONDS = 1800.0
 WHOLE_AUDIT_LOG = "--audit-log-maxsize=100000"
 """In MiB: an API server rotates its log at 100 by itself, and 5,000 Workloads write more."""
-BEGIN, END = "<!-- density: begin -->", "<!-- density: end -->"
-DOCUMENT = Path(__file__).parent.parent.parent / "docs" / "benchmarks.md"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,16 +68,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Many Workloads at once")
     parser.add_argument("--workloads", type=int, nargs="+", default=[300])
     parser.add_argument("--idle-seconds", type=float, default=60.0)
-    parser.add_argument("--write", action="store_true", help=f"into {DOCUMENT.name}")
+    parser.add_argument("--write", action="store_true", help=HELP)
     chosen = parser.parse_args()
     reports = [measured(count, chosen.idle_seconds) for count in chosen.workloads]
     table = printed(reports)
     print(table)
     if chosen.write:
-        before, _, rest = DOCUMENT.read_text().partition(BEGIN)
         command = "python -m tests.bench.density --workloads " + " ".join(map(str, chosen.workloads))
-        after = rest.partition(END)[2]
-        DOCUMENT.write_text(f"{before}{BEGIN}\n`{command}`, {time.strftime('%Y-%m-%d')}\n\n{table}\n{END}{after}")
+        write("density", command, table)
 
 
 def measured(count: int, idle_seconds: float) -> Report:

@@ -21,13 +21,13 @@ from roadstead.kube.client import ApiClient
 from roadstead.kube.config import load
 from roadstead.kube.resource import HPAS, NAMESPACES, SERVICES
 from roadstead.resources import ARTIFACTS, WORKLOADS
-from tests.bench.density import DOCUMENT, PATIENCE_SECONDS, PODS_PER_NODE, WHOLE_AUDIT_LOG, created, rested
+from tests.bench.density import PATIENCE_SECONDS, PODS_PER_NODE, WHOLE_AUDIT_LOG, created, rested
+from tests.bench.document import HELP, write
 from tests.bench.measure import Moments, audit_bytes, requests, share, written
 from tests.build import cpu_autoscaling, raw_artifact
 from tests.clusters import add_fake_nodes, install_crds, install_rbac, operator_access, running_operator, wait_admission
 from tests.world import here
 
-BEGIN, END = "<!-- flapping: begin -->", "<!-- flapping: end -->"
 NAMESPACE = "ours"
 FLAPS_PER_SECOND = 20
 ROUNDS = 5
@@ -40,14 +40,12 @@ Samples = dict[str, list[float]]
 def main() -> None:
     parser = argparse.ArgumentParser(description="What one Workload that flaps does to the others")
     parser.add_argument("--workloads", type=int, nargs="+", default=[300])
-    parser.add_argument("--write", action="store_true", help=f"into {DOCUMENT.name}")
+    parser.add_argument("--write", action="store_true", help=HELP)
     chosen = parser.parse_args()
     table = printed({count: measured(count) for count in chosen.workloads})
     print(table)
     if chosen.write:
-        before, _, rest = DOCUMENT.read_text().partition(BEGIN)
-        command = "python -m tests.bench.flapping --workloads " + " ".join(map(str, chosen.workloads))
-        DOCUMENT.write_text(f"{before}{BEGIN}\n`{command}`, {time.strftime('%Y-%m-%d')}\n\n{table}\n{END}{rest.partition(END)[2]}")
+        write("flapping", "python -m tests.bench.flapping --workloads " + " ".join(map(str, chosen.workloads)), table)
 
 
 def measured(count: int) -> tuple[Samples, float]:

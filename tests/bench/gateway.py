@@ -24,17 +24,16 @@ from hack.cluster.control import ControlCluster, control_cluster, free_ports
 from roadstead.api.identity import object_id
 from roadstead.gateway.envoy.bootstrap import bootstrap
 from roadstead.gateway.envoy.settings import EnvoySettings
+from tests.bench.document import HELP, write
 from tests.bench.measure import cpu_seconds
 from tests.build import raw_artifact, raw_workload
-from tests.clusters import ROOT, apply, declare_platform, install_crds, install_rbac, wait_admission, wait_for
-from tests.support.gateways import Replica, endpoints, gateway_access, own_address, running_gateway
+from tests.clusters import apply, declare_platform, install_crds, install_rbac, wait_admission, wait_for
+from tests.support.gateways import Replica, endpoint_slice, endpoints, gateway_access, own_address, running_gateway
 from tests.support.memory import resident_mib
 from tests.support.rest import account
 from tests.world import here
 
 TEAM = "team"
-BEGIN, END = "<!-- gateway: begin -->", "<!-- gateway: end -->"
-DOCUMENT = ROOT / "docs" / "benchmarks.md"
 CONNECTIONS = 32
 IDLE = 1000
 IDLE_SECONDS = 20.0
@@ -67,7 +66,7 @@ HEAD = ["way", "requests/s", "per CPU-second", "to Envoy alone", "p50, ms", "p99
 def main() -> None:
     parser = argparse.ArgumentParser(description="The gateway beside what it is made of")
     parser.add_argument("--seconds", type=float, default=6.0)
-    parser.add_argument("--write", action="store_true", help=f"into {DOCUMENT.name}")
+    parser.add_argument("--write", action="store_true", help=HELP)
     chosen = parser.parse_args()
     with control_cluster(kwok=True) as cluster:
         install_crds(cluster)
@@ -77,10 +76,8 @@ def main() -> None:
         table = run(cluster, chosen.seconds)
     print(table)
     if chosen.write:
-        before, _, rest = DOCUMENT.read_text().partition(BEGIN)
-        after = rest.partition(END)[2]
-        command = f"`python -m tests.bench.gateway --seconds {chosen.seconds:g}`, {time.strftime('%Y-%m-%d')}"
-        DOCUMENT.write_text(f"{before}{BEGIN}\n{command}\n\n{table}\n{END}{after}")
+        command = f"python -m tests.bench.gateway --seconds {chosen.seconds:g}"
+        write("gateway", command, table)
 
 
 def run(cluster: ControlCluster, seconds: float) -> str:
@@ -161,25 +158,12 @@ def idle(cluster: ControlCluster, ours: Replica, host: str, port: int) -> str:
     look(f"{IDLE:,} Workloads at zero")
     endpoints(cluster, TEAM, names[-1], port)
     for part in range(0, IDLE, 200):
-        apply(cluster, *(slice_of(name, host, port) for name in names[part : part + 200]))
+        apply(cluster, *(endpoint_slice(TEAM, name, port) for name in names[part : part + 200]))
     token = account(cluster, TEAM, "last", "roadstead-invoke")
     url = f"{ours.url}/api/v2/endpoints/workloads/{object_id('workloads', TEAM, names[0])}/"
     wait_for(lambda: httpx.get(url, headers={"Authorization": f"Bearer {token}"}, timeout=60).status_code == 200, "the last pod", 60)
     look(f"{IDLE:,} Workloads with a pod each")
     return "\n" + "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
-
-
-def slice_of(name: str, host: str, port: int) -> Body:
-    """An EndpointSlice with one pod."""
-    labels = {"kubernetes.io/service-name": name, "app.kubernetes.io/managed-by": "roadstead", "roadstead.dev/workload": name}
-    return {
-        "apiVersion": "discovery.k8s.io/v1",
-        "kind": "EndpointSlice",
-        "metadata": {"name": f"{name}-test", "namespace": TEAM, "labels": labels},
-        "addressType": "IPv4",
-        "ports": [{"name": "http", "port": port, "protocol": "TCP"}],
-        "endpoints": [{"addresses": [host], "conditions": {"ready": True}}],
-    }
 
 
 @contextmanager

@@ -16,7 +16,6 @@ import ssl
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -29,6 +28,7 @@ from roadstead.kube.config import load
 from roadstead.kube.resource import NAMESPACES, Body
 from roadstead.names import ID_LABEL
 from roadstead.resources import ARTIFACTS, WORKLOADS
+from tests.bench.document import HELP, write
 from tests.bench.measure import cpu_seconds, share
 from tests.build import raw_artifact, raw_workload
 from tests.clusters import NAMESPACE, add_fake_nodes, install_crds, install_rbac, running_operator, wait_admission
@@ -37,8 +37,6 @@ from tests.support.rest import account, api_access, running_api
 from tests.world import here
 
 TEAM = "team"
-BEGIN, END = "<!-- rest: begin -->", "<!-- rest: end -->"
-DOCUMENT = Path(__file__).parent.parent.parent / "docs" / "benchmarks.md"
 PATIENCE_SECONDS = 60.0
 Call = Callable[[], Awaitable[None]]
 
@@ -76,7 +74,7 @@ def main() -> None:
     parser.add_argument("--objects", type=int, default=10_000)
     parser.add_argument("--seconds", type=float, default=10.0)
     parser.add_argument("--clients", type=int, default=16)
-    parser.add_argument("--write", action="store_true", help=f"into {DOCUMENT.name}")
+    parser.add_argument("--write", action="store_true", help=HELP)
     chosen = parser.parse_args()
     with control_cluster(kwok=True) as cluster:
         install_crds(cluster)
@@ -86,10 +84,8 @@ def main() -> None:
         table = uvloop.run(run(cluster, chosen.objects, chosen.seconds, chosen.clients))
     print(table)
     if chosen.write:
-        before, _, rest = DOCUMENT.read_text().partition(BEGIN)
         command = f"python -m tests.bench.rest --objects {chosen.objects} --seconds {chosen.seconds:g} --clients {chosen.clients}"
-        after = rest.partition(END)[2]
-        DOCUMENT.write_text(f"{before}{BEGIN}\n`{command}`, {time.strftime('%Y-%m-%d')}\n\n{table}\n{END}{after}")
+        write("rest", command, table)
 
 
 async def run(cluster: ControlCluster, count: int, seconds: float, clients: int) -> str:

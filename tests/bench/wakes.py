@@ -25,10 +25,10 @@ from roadstead.kube.client import ApiClient
 from roadstead.kube.config import load
 from roadstead.kube.resource import DEPLOYMENTS, NAMESPACES
 from roadstead.resources import WORKLOADS
+from tests.bench.document import HELP, write
 from tests.bench.measure import Moments, share
 from tests.build import http_autoscaling, raw_artifact, raw_workload
 from tests.clusters import (
-    ROOT,
     add_fake_nodes,
     apply,
     declare_platform,
@@ -43,8 +43,6 @@ from tests.support.rest import account
 from tests.world import gateway, here
 
 TEAM = "team"
-BEGIN, END = "<!-- wakes: begin -->", "<!-- wakes: end -->"
-DOCUMENT = ROOT / "docs" / "benchmarks.md"
 PATIENCE_SECONDS = 300.0
 SCALING = {"cooldownSeconds": 5, "pollingIntervalSeconds": 5}
 
@@ -52,15 +50,14 @@ SCALING = {"cooldownSeconds": 5, "pollingIntervalSeconds": 5}
 def main() -> None:
     parser = argparse.ArgumentParser(description="How fast Workloads wake")
     parser.add_argument("--workloads", type=int, default=100)
-    parser.add_argument("--write", action="store_true", help=f"into {DOCUMENT.name}")
+    parser.add_argument("--write", action="store_true", help=HELP)
     chosen = parser.parse_args()
     with cluster_with_keda() as (cluster, one):
         table = uvloop.run(run(cluster, one, chosen.workloads))
     print(table)
     if chosen.write:
-        before, _, rest = DOCUMENT.read_text().partition(BEGIN)
-        command = f"`python -m tests.bench.wakes --workloads {chosen.workloads}`, {time.strftime('%Y-%m-%d')}"
-        DOCUMENT.write_text(f"{before}{BEGIN}\n{command}\n\n{table}\n{END}{rest.partition(END)[2]}")
+        command = f"python -m tests.bench.wakes --workloads {chosen.workloads}"
+        write("wakes", command, table)
 
 
 @contextmanager
