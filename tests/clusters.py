@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +18,7 @@ from hack.cluster.api import Cluster
 from hack.cluster.console import ClusterError
 from hack.cluster.control import free_ports
 from hack.cluster.helm import helm
+from hack.cluster.processes import answers
 
 ROOT = Path(__file__).parent.parent
 CHART = ROOT / "charts" / "roadstead"
@@ -138,7 +138,7 @@ def running_operator(
     )
     try:
         if ready:
-            wait_for(lambda: process.poll() is not None or _answers(port), "the operator to be ready", 60)
+            wait_for(lambda: process.poll() is not None or answers(f"http://127.0.0.1:{port}/readyz"), "the operator to be ready", 60)
             if process.poll() is not None:
                 raise AssertionError(f"the operator ended with {process.returncode}:\n{Path(log.name).read_text()[-4000:]}")
         yield process
@@ -200,11 +200,3 @@ def audit_position(cluster: Cluster) -> int:
     """The present length of the audit log, in lines."""
     assert cluster.audit_log is not None
     return len(cluster.audit_log.read_text().splitlines())
-
-
-def _answers(port: int) -> bool:
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=2) as answer:
-            return bool(answer.status == 200)
-    except OSError:
-        return False

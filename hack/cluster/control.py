@@ -12,7 +12,6 @@ import random
 import shutil
 import socket
 import tempfile
-import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -22,7 +21,7 @@ from hack.cluster import binaries
 from hack.cluster.api import Cluster
 from hack.cluster.components import ControlPlane
 from hack.cluster.console import ClusterError
-from hack.cluster.processes import Command, Identity, Running, start, wait_until
+from hack.cluster.processes import Command, Identity, Running, answers, start, wait_until
 
 LOOPBACK = "127.0.0.1"
 SERVICES = "10.96.0.0/16"
@@ -145,11 +144,7 @@ def free_ports(count: int) -> list[int]:
 
 def etcd_healthy(port: int) -> bool:
     """Whether an etcd on this loopback port says it is healthy."""
-    try:
-        with urllib.request.urlopen(f"http://{LOOPBACK}:{port}/health", timeout=2) as answer:
-            return bool(answer.status == 200)
-    except OSError:
-        return False
+    return answers(f"http://{LOOPBACK}:{port}/health")
 
 
 def has_default_account(cluster: Cluster) -> bool:

@@ -6,7 +6,6 @@ What is tested against is KEDA itself; only its packaging is missing.
 from __future__ import annotations
 
 import json
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,7 +18,7 @@ from hack.cluster import beside, binaries
 from hack.cluster.api import Cluster
 from hack.cluster.beside import Certificates
 from hack.cluster.control import LOOPBACK, free_ports
-from hack.cluster.processes import Command, Running, start, wait_until
+from hack.cluster.processes import Command, Running, answers, start, wait_until
 
 NAMESPACE = "keda"
 MODULE = "github.com/kedacore/keda/v2"
@@ -56,7 +55,7 @@ class Keda:
             wait_until(lambda: bool(self.cluster.kubectl("get", "--raw", path, check=False)), "KEDA's adapter", READY_SECONDS, [running])
             return
         flag = next(part for part in command.arguments if part.startswith("--health-probe-bind-address="))
-        wait_until(lambda: _ready(int(flag.rpartition(":")[2])), command.name, READY_SECONDS, [running])
+        wait_until(lambda: answers(f"http://{LOOPBACK}:{flag.rpartition(':')[2]}/readyz"), command.name, READY_SECONDS, [running])
 
 
 @contextmanager
@@ -161,11 +160,3 @@ def _register_webhooks(keda: Keda, port: int) -> None:
         url = f"https://{beside.address(keda.cluster)}:{port}{path}"
         webhook["clientConfig"] = {"url": url, "caBundle": keda.certificates.bundle()}
     keda.cluster.kubectl("apply", "--server-side", "-f", "-", input=json.dumps(configuration))
-
-
-def _ready(port: int) -> bool:
-    try:
-        with urllib.request.urlopen(f"http://{LOOPBACK}:{port}/readyz", timeout=2) as answer:
-            return bool(answer.status == 200)
-    except OSError:
-        return False

@@ -8,10 +8,12 @@ The kernel ties that signal to the *thread* that started the child: start a clus
 from __future__ import annotations
 
 import contextlib
+import http.client
 import os
 import signal
 import subprocess
 import time
+import urllib.request
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +21,7 @@ from pathlib import Path
 from hack.cluster.console import ClusterError
 
 POLL_SECONDS = 0.05
+ANSWER_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +85,15 @@ def wait_until(condition: Callable[[], bool], what: str, timeout_seconds: float,
             ends = "\n".join(f"--- {running.log}\n{running.tail(5)}" for running in watched)
             raise ClusterError(f"Waited {timeout_seconds:.0f} s in vain for {what}\n{ends}")
         time.sleep(POLL_SECONDS)
+
+
+def answers(url: str) -> bool:
+    """Whether a GET is answered by 200 within ANSWER_SECONDS."""
+    try:
+        with urllib.request.urlopen(url, timeout=ANSWER_SECONDS) as answer:  # noqa: S310 - ours
+            return bool(answer.status == 200)
+    except (OSError, http.client.HTTPException):
+        return False
 
 
 @dataclass(frozen=True, slots=True)

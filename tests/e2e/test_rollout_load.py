@@ -11,9 +11,10 @@ import pytest
 
 from hack.cluster import images, preflight
 from hack.cluster.full import FullCluster, full_cluster
+from hack.cluster.processes import answers
 from tests.build import raw_workload
 from tests.clusters import apply, get, install_crds, install_rbac, operator_access, running_operator, wait_for
-from tests.support.load import KEPT, NEW, SLOW, SLOW_KEPT, answers, load
+from tests.support.load import KEPT, NEW, SLOW, SLOW_KEPT, load
 from tests.world import condition, here, new_namespace, patch, pod_uids, status
 
 pytestmark = pytest.mark.timeout(300)
@@ -69,7 +70,7 @@ def test_no_request_is_cut(world: World, namespace: str) -> None:
 
     every("two ready pods", replicas=2)
     for name in clients:  # the node's kube-proxy hears of ready pods when the operator does, and needs a moment
-        wait_for(lambda name=name: answers(address(world, namespace, name)), f"{name} to answer")
+        wait_for(lambda name=name: answers(f"http://{address(world, namespace, name)}/"), f"{name} to answer")
     before = pod_uids(world.cluster, namespace, "ends-well") + " " + pod_uids(world.cluster, namespace, "dies")
     with ExitStack() as running:
         counts = {name: running.enter_context(load(address(world, namespace, name), *clients[name])) for name in clients}

@@ -11,12 +11,12 @@ from contextlib import ExitStack
 import pytest
 
 from hack.cluster.control import ControlCluster, free_ports
+from hack.cluster.processes import answers
 from roadstead.api.identity import object_id
 from tests.build import raw_artifact, raw_workload
 from tests.clusters import ROOT, apply, wait_for
 from tests.support.callers import calling
 from tests.support.gateways import Replica, endpoints, gateway_access, own_address, two_gateways
-from tests.support.load import answers
 from tests.support.rest import account
 from tests.world import here
 
@@ -40,7 +40,7 @@ def pods() -> Iterator[list[int]]:
             process = subprocess.Popen(command, env={"PORT": str(port)}, stderr=subprocess.DEVNULL)
             stack.callback(process.wait)
             stack.callback(process.terminate)
-            wait_for(lambda port=port: answers(f"{own_address()}:{port}"), "whoami to answer")
+            wait_for(lambda port=port: answers(f"http://{own_address()}:{port}/"), "whoami to answer")
         yield ports
 
 

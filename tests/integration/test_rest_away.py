@@ -14,11 +14,12 @@ import pytest
 from aiohttp import web
 
 from hack.cluster.control import ControlCluster
+from hack.cluster.processes import answers
 from roadstead.api.identity import object_id
 from roadstead.rest import idempotency
 from tests.clusters import apply, wait_for
 from tests.support.proxy import Fault, Proxy, late, proxied, refusing
-from tests.support.rest import Served, account, answers, client_of, groups, running_api, stored, token, wanted
+from tests.support.rest import Served, account, client_of, groups, running_api, stored, token, wanted
 
 WORKLOADS, ARTIFACTS = "/console/workloads/", "/registry/artifacts/"
 

@@ -17,8 +17,9 @@ import httpx
 import pytest
 
 from hack.cluster.control import ControlCluster
+from hack.cluster.processes import answers
 from tests.clusters import wait_for
-from tests.support.rest import Served, account, answers, client_of, groups, running_api, wanted
+from tests.support.rest import Served, account, client_of, groups, running_api, wanted
 
 Body = dict[str, Any]
 WORKLOADS, ARTIFACTS = "/console/workloads/", "/registry/artifacts/"

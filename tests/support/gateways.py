@@ -20,6 +20,7 @@ import httpx
 from hack.cluster import envoy
 from hack.cluster.api import Cluster
 from hack.cluster.control import free_ports
+from hack.cluster.processes import answers
 from roadstead.certificates import dns_names, renewal
 from roadstead.gateway.envoy.bootstrap import bootstrap
 from roadstead.gateway.envoy.settings import EnvoySettings
@@ -76,10 +77,7 @@ class Replica:
         assert process.poll() is None, f"{self.name} ended with {process.returncode}:\n{self.log()}"
 
     def ready(self) -> bool:
-        try:
-            return httpx.get(f"http://127.0.0.1:{self.ports['health']}/readyz", timeout=2).status_code == 200
-        except httpx.HTTPError:
-            return False
+        return answers(f"http://127.0.0.1:{self.ports['health']}/readyz")
 
     def log(self, name: str = "gateway") -> str:
         """The end of what it has logged."""

@@ -6,7 +6,6 @@ import http.client
 import json
 import threading
 import time
-import urllib.request
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -99,12 +98,3 @@ def load(address: str, *clients: Client) -> Iterator[Counts]:
     finally:
         running.stop()
         print(running.counts)
-
-
-def answers(service: str) -> bool:
-    """Whether a request gets through."""
-    try:
-        with urllib.request.urlopen(f"http://{service}/", timeout=5) as answer:
-            return bool(answer.status == 200)
-    except OSError:
-        return False

@@ -22,6 +22,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from hack.cluster.api import Cluster
 from hack.cluster.control import ControlCluster, free_ports
+from hack.cluster.processes import answers
 from tests.clusters import NAMESPACE, ROOT, wait_for
 
 Body = dict[str, Any]
@@ -76,14 +77,6 @@ def running_api(cluster: Cluster, kubeconfig: Path, *, ready: bool = True, **env
 def client_of(served: Served, token: str, **headers: str) -> httpx.Client:
     """A client that bears the token."""
     return httpx.Client(base_url=f"{served.url}/api/v2", headers={"Authorization": f"Bearer {token}", **headers}, timeout=60)
-
-
-def answers(url: str) -> bool:
-    """Whether a GET is answered by 200."""
-    try:
-        return httpx.get(url, timeout=2).status_code == 200
-    except httpx.HTTPError:
-        return False
 
 
 def api_access(cluster: Cluster) -> Path:
