@@ -84,6 +84,14 @@ def asleep(cluster: ControlCluster, namespace: str, name: str = "chat") -> None:
     wait_for(lambda: status(cluster, namespace, name).get("message") == ASLEEP, "it to be asleep")
 
 
+def woken_in_vain(cluster: ControlCluster, namespace: str) -> Body:
+    """A Workload that is woken, and for whose pod there is no room; returns its status."""
+    asleep(cluster, namespace)
+    room(cluster, there=False)
+    scale(cluster, namespace, 1)
+    return seen(cluster, namespace, "submitted", "has no node")
+
+
 def seen(cluster: ControlCluster, namespace: str, state: str, words: str) -> Body:
     """Wait for a state and words in its message; returns the status."""
 
@@ -130,10 +138,7 @@ def test_asleep_without_a_gateway_and_awake(cluster: ControlCluster, kubeconfig:
 
 def test_a_wake_that_fails_and_one_that_succeeds(cluster: ControlCluster, kubeconfig: Path, namespace: str) -> None:
     with running_operator(cluster, kubeconfig):
-        asleep(cluster, namespace)
-        room(cluster, there=False)
-        scale(cluster, namespace, 1)
-        found = seen(cluster, namespace, "submitted", "has no node")
+        found = woken_in_vain(cluster, namespace)
         assert set(found["lastWake"]) == {"at"}
         scale(cluster, namespace, 0)
         found = wait_state(cluster, namespace, "errored")
@@ -154,10 +159,7 @@ def test_a_wake_that_fails_and_one_that_succeeds(cluster: ControlCluster, kubeco
 
 def test_an_operator_that_is_away_while_a_wake_fails(cluster: ControlCluster, kubeconfig: Path, namespace: str) -> None:
     with running_operator(cluster, kubeconfig):
-        asleep(cluster, namespace)
-        room(cluster, there=False)
-        scale(cluster, namespace, 1)
-        seen(cluster, namespace, "submitted", "has no node")
+        woken_in_vain(cluster, namespace)
     scale(cluster, namespace, 0)
     with running_operator(cluster, kubeconfig):
         found = wait_state(cluster, namespace, "errored")
@@ -166,10 +168,7 @@ def test_an_operator_that_is_away_while_a_wake_fails(cluster: ControlCluster, ku
 
 def test_a_version_put_right_is_not_blamed(cluster: ControlCluster, kubeconfig: Path, namespace: str) -> None:
     with running_operator(cluster, kubeconfig):
-        asleep(cluster, namespace)
-        room(cluster, there=False)
-        scale(cluster, namespace, 1)
-        seen(cluster, namespace, "submitted", "has no node")
+        woken_in_vain(cluster, namespace)
         scale(cluster, namespace, 0)
         failed = wait_state(cluster, namespace, "errored")
         changed = raw_workload(runtime=http_autoscaling(), restartedAt="2026-11-26T12:00:00Z")

@@ -9,7 +9,7 @@ import asyncio
 import ssl
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import grpc.aio
@@ -27,6 +27,22 @@ async def envoy() -> AsyncIterator[LoneEnvoy]:
         yield one
         assert one.store.rejected == 0, one.log()
         assert "lua.errors: 0" in await one.admin("/stats?filter=lua"), one.log()
+
+
+@asynccontextmanager
+async def asking(envoy: LoneEnvoy) -> AsyncIterator[Counter[int]]:
+    """Six clients for the length of the block; the counts of their answers, by status, are complete when it has ended."""
+    seen: Counter[int] = Counter()
+    over = asyncio.Event()
+
+    async def client() -> None:
+        while not over.is_set():
+            seen[(await envoy.get("/x", method="POST", body=b"a")).status] += 1
+
+    clients = [asyncio.create_task(client()) for _ in range(6)]
+    yield seen
+    over.set()
+    await asyncio.gather(*clients)
 
 
 async def test_the_container_sees_its_own_paths(envoy: LoneEnvoy) -> None:
@@ -224,19 +240,10 @@ async def test_pods_come_and_go_under_load(envoy: LoneEnvoy) -> None:
 
     pods = [await envoy.listen(slow) for _ in range(3)]
     await envoy.pods(*pods)
-    seen: Counter[int] = Counter()
-    over = asyncio.Event()
-
-    async def client() -> None:
-        while not over.is_set():
-            seen[(await envoy.get("/x", method="POST", body=b"a")).status] += 1
-
-    clients = [asyncio.create_task(client()) for _ in range(6)]
-    for turn in range(30):
-        await envoy.pods(*(pod for index, pod in enumerate(pods) if index != turn % 3))
-        await asyncio.sleep(0.05)
-    over.set()
-    await asyncio.gather(*clients)
+    async with asking(envoy) as seen:
+        for turn in range(30):
+            await envoy.pods(*(pod for index, pod in enumerate(pods) if index != turn % 3))
+            await asyncio.sleep(0.05)
     assert seen[200] > 100
     assert set(seen) == {200}
 
@@ -340,26 +347,17 @@ async def test_a_sibling_authorises_while_the_own_process_is_away(tmp_path: Path
         while f"authoriser::{HOST}:{sibling}::health_flags::healthy" not in await envoy.admin("/clusters"):  # noqa: ASYNC110
             await asyncio.sleep(0.1)  # until Envoy knows that there is a sibling
         await envoy.pods(await envoy.listen(Echo()))
-        seen: Counter[int] = Counter()
-        over = asyncio.Event()
-
-        async def client() -> None:
-            while not over.is_set():
-                seen[(await envoy.get("/x", method="POST", body=b"a")).status] += 1
-
-        clients = [asyncio.create_task(client()) for _ in range(6)]
-        for _ in range(2):
-            await asyncio.sleep(0.5)
-            await envoy.close_gate()
-            asked = len(beyond.asked)
-            await asyncio.sleep(2)
-            assert len(beyond.asked) > asked
-            await envoy.open_gate()
-            asked = len(envoy.gate.asked)
-            await asyncio.sleep(2)
-            assert len(envoy.gate.asked) > asked
-        over.set()
-        await asyncio.gather(*clients)
+        async with asking(envoy) as seen:
+            for _ in range(2):
+                await asyncio.sleep(0.5)
+                await envoy.close_gate()
+                asked = len(beyond.asked)
+                await asyncio.sleep(2)
+                assert len(beyond.asked) > asked
+                await envoy.open_gate()
+                asked = len(envoy.gate.asked)
+                await asyncio.sleep(2)
+                assert len(envoy.gate.asked) > asked
         assert set(seen) == {200}, seen
 
 

@@ -53,22 +53,26 @@ async def take(stream: Any) -> list[str]:
     return list(told.removed_resources)
 
 
+async def waits(store: Store) -> asyncio.Task[None]:
+    """Somebody who waits for Envoy's word on the addresses."""
+    waiting = asyncio.create_task(store.acknowledged(ENDPOINTS, NAME))
+    await asyncio.wait([waiting], timeout=0.2)
+    assert not waiting.done()
+    return waiting
+
+
 async def test_waits_for_the_present_version(store: Store, stream: Any) -> None:
     await take(stream)
     await store.acknowledged(ENDPOINTS, NAME)
     store.put(ENDPOINTS, NAME, pods("10.0.0.2"))
-    waiting = asyncio.create_task(store.acknowledged(ENDPOINTS, NAME))
-    await asyncio.wait([waiting], timeout=0.2)
-    assert not waiting.done()
+    waiting = await waits(store)
     await take(stream)
     await waiting
 
 
 async def test_waits_not_for_what_is_gone(store: Store, stream: Any) -> None:
     await stream.read()  # and says nothing
-    waiting = asyncio.create_task(store.acknowledged(ENDPOINTS, NAME))
-    await asyncio.wait([waiting], timeout=0.2)
-    assert not waiting.done()
+    waiting = await waits(store)
     store.drop(ENDPOINTS, NAME)
     async with asyncio.timeout(10):
         await waiting
@@ -77,9 +81,7 @@ async def test_waits_not_for_what_is_gone(store: Store, stream: Any) -> None:
 
 async def test_waits_not_for_an_envoy_that_has_left(store: Store, stream: Any) -> None:
     await stream.read()
-    waiting = asyncio.create_task(store.acknowledged(ENDPOINTS, NAME))
-    await asyncio.wait([waiting], timeout=0.2)
-    assert not waiting.done()
+    waiting = await waits(store)
     stream.cancel()
     async with asyncio.timeout(10):
         await waiting
@@ -103,9 +105,7 @@ async def test_waits_not_for_what_is_refused(store: Store, stream: Any) -> None:
         await waiting
     assert store.rejected == 1
     store.put(ENDPOINTS, NAME, pods("10.0.0.2"))
-    waiting = asyncio.create_task(store.acknowledged(ENDPOINTS, NAME))
-    await asyncio.wait([waiting], timeout=0.2)
-    assert not waiting.done()
+    waiting = await waits(store)
     await take(stream)
     await waiting
 
