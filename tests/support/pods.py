@@ -23,6 +23,7 @@ from typing import Any
 
 import grpc
 from aiohttp import WSMsgType, web
+from aiohttp.typedefs import Handler, Middleware
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -243,10 +244,7 @@ def _application(made: Pod) -> web.Application:
     return application
 
 
-Handler = Callable[[web.Request], Coroutine[Any, Any, web.StreamResponse]]
-
-
-def _noting(made: Pod) -> Callable[[web.Request, Handler], Coroutine[Any, Any, web.StreamResponse]]:
+def _noting(made: Pod) -> Middleware:
     """Keep what was asked."""
 
     @web.middleware
