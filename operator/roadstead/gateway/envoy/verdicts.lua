@@ -1,19 +1,27 @@
 -- Permissions that Envoy itself remembers, so that a warm request asks nobody: per worker thread, for the seconds that the authoriser
--- names, counted from the question, and never a refusal. The key is the endpoint and the caller's whole Authorization. A request that is
--- let through here bears the cluster's name in a header of its own, for which there is a route without the authoriser, and without this
+-- names, counted from the question, and never a refusal. They are found by the caller's whole Authorization and the endpoint. A request that
+-- is let through here bears the cluster's name in a header of its own, for which there is a route without the authoriser, and without this
 -- script for the answer (resources.py); nobody outside can set it.
--- Each call into Envoy costs a microsecond or more, so there are as few as will do; what can be told by a route is told there.
+-- Each call into Envoy costs a microsecond or more, and each new string some hundred nanoseconds: a warm request makes as few as will do, and
+-- what can be told by a route is told there.
 local MOST = 10000
 local LONGEST = 4096 -- bytes of an Authorization; longer ones are asked about each time, lest the table grow by hundreds of MB
-local verdicts, count = {}, 0
-local match, time = string.match, os.time
+local WORKLOAD = #"/api/v2/endpoints/workloads/" + 24 -- all ids are of one length
+local DEPLOYMENT = #"/api/v2/endpoints/deployments/" + 24
+local verdicts, count = {}, 0 -- by Authorization, then by the path's beginning
+local byte, match, sub, time = string.byte, string.match, string.sub, os.time
 
 local function make_room()
   local now = time()
-  for key, verdict in pairs(verdicts) do
-    if verdict.ends <= now then
-      verdicts[key] = nil
-      count = count - 1
+  for authorization, endpoints in pairs(verdicts) do
+    for endpoint, verdict in pairs(endpoints) do
+      if verdict.ends <= now then
+        endpoints[endpoint] = nil
+        count = count - 1
+      end
+    end
+    if next(endpoints) == nil then
+      verdicts[authorization] = nil
     end
   end
   if count >= MOST then -- all are in use: begin anew rather than grow
@@ -21,24 +29,40 @@ local function make_room()
   end
 end
 
+-- Whether the endpoint's part of the path ends there: by its end, a slash or a query.
+local function ends_at(path, length)
+  local beyond = byte(path, length + 1)
+  return beyond == 47 or beyond == nil or beyond == 63
+end
+
+local function endpoint_of(path)
+  local endpoint = match(path, "^/api/v2/endpoints/%l+/%x+")
+  if endpoint ~= nil and (#endpoint == WORKLOAD or #endpoint == DEPLOYMENT) and ends_at(path, #endpoint) then
+    return endpoint
+  end
+end
+
 function envoy_on_request(handle)
   local headers = handle:headers()
   local authorization = headers:get("authorization")
-  if authorization == nil or #authorization > LONGEST then
+  if authorization == nil then
     return
   end
-  local endpoint = match(headers:get(":path"), "^/api/v2/endpoints/(%l+/%x+)%f[/?%z]")  -- %z: the end; Lua 5.1 takes "\0" for the pattern's own end
-  if endpoint == nil then
-    return
+  local path = headers:get(":path")
+  local endpoints = verdicts[authorization]
+  if endpoints ~= nil then
+    local verdict = endpoints[sub(path, 1, WORKLOAD)] or endpoints[sub(path, 1, DEPLOYMENT)]
+    if verdict ~= nil and time() < verdict.ends and ends_at(path, verdict.length) then
+      headers:add("x-roadstead-known", verdict.cluster) -- there is none before: the listener takes away what clients send
+      headers:add("x-roadstead-user", verdict.user)
+      return
+    end
   end
-  local key = endpoint .. " " .. authorization -- neither an id nor the beginning of an Authorization has a space
-  local verdict = verdicts[key]
-  if verdict ~= nil and time() < verdict.ends then
-    headers:replace("x-roadstead-known", verdict.cluster)
-    headers:replace("x-roadstead-user", verdict.user)
-  else
+  local endpoint = endpoint_of(path)
+  if endpoint ~= nil and #authorization <= LONGEST then
     local metadata = handle:streamInfo():dynamicMetadata()
-    metadata:set("roadstead", "key", key)
+    metadata:set("roadstead", "authorization", authorization)
+    metadata:set("roadstead", "endpoint", endpoint)
     metadata:set("roadstead", "asked", time())
   end
 end
@@ -49,22 +73,30 @@ function envoy_on_response(handle)
   if said == nil or said["x-roadstead-verdict-seconds"] == nil or said["x-roadstead-cluster"] == nil then
     return
   end
-  local asked = metadata:get("roadstead")
-  if asked == nil then
+  local question = metadata:get("roadstead")
+  if question == nil then
     return
   end
   -- From the question on, in whole seconds rounded down: never longer than was said, however late the service answers.
-  local ends = asked["asked"] + math.floor(tonumber(said["x-roadstead-verdict-seconds"]))
-  local key = asked["key"]
-  local known = verdicts[key]
+  local ends = question["asked"] + math.floor(tonumber(said["x-roadstead-verdict-seconds"]))
+  local authorization, endpoint = question["authorization"], question["endpoint"]
+  local known = verdicts[authorization] ~= nil and verdicts[authorization][endpoint] or nil
   if ends <= time() or (known ~= nil and known.ends > ends) then -- over, or older than what is known
     return
   end
-  if known == nil and count >= MOST then
-    make_room()
-  end
   if known == nil then
+    if count >= MOST then
+      make_room()
+    end
     count = count + 1
   end
-  verdicts[key] = { cluster = said["x-roadstead-cluster"], user = said["x-roadstead-user"] or "", ends = ends }
+  if verdicts[authorization] == nil then
+    verdicts[authorization] = {}
+  end
+  verdicts[authorization][endpoint] = {
+    cluster = said["x-roadstead-cluster"],
+    user = said["x-roadstead-user"] or "",
+    ends = ends,
+    length = #endpoint,
+  }
 end
