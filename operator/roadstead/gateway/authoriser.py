@@ -4,7 +4,7 @@
 and lose its body, so those answers are routed: Envoy is told to send the request to the answerer, with what is to be said in a header.
 A request that must wait for a pod gets no answer until there is one: Envoy holds it, and hangs up on us when its client leaves.
 
-Envoy must send CLIENT (its own word: ``headers_to_add`` of the authorization request) beside Authorization, method and path.
+Envoy must send CLIENT and NODE (its own words: ``headers_to_add`` of the authorization request) beside Authorization, method and path.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import asyncio
 import logging
 import time
 from collections import Counter
+from collections.abc import Callable
 from typing import ClassVar, Final, Protocol
 from urllib.parse import quote
 
@@ -27,10 +28,13 @@ from roadstead.gateway.waking import Answer, Go, Held
 log = logging.getLogger(__name__)
 CLIENT: Final = b"x-roadstead-client"
 """The address that the request comes from, as Envoy knows it (%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%): guesses at tokens count by it."""
+NODE: Final = b"x-roadstead-node"
+"""The name of the Envoy that asks."""
 AUTHORIZATION: Final = b"authorization"
 ANSWERS: Final = b"answers"
 """Envoy's name of the answerer's cluster."""
-
+NEW_SECONDS: Final = 5.0
+"""What has been open for longer is known to an Envoy whose process has died since: it is without any configuration for less than that."""
 
 PLAIN: Final = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) != "%")
 """What stays as it is in a user's name. All else is %-encoded, "%" too, so that no two names look alike to a container."""
@@ -40,6 +44,14 @@ class Decides(Protocol):
     """What becomes of a request of somebody who may make it."""
 
     def decide(self, target: Target) -> Go | Held | Answer: ...
+
+
+class Envoys(Protocol):
+    """What Envoys know."""
+
+    def knows(self, node: str, cluster_name: str) -> bool: ...
+
+    async def learnt(self, node: str, cluster_name: str) -> None: ...
 
 
 class Authoriser:
@@ -53,6 +65,10 @@ class Authoriser:
 
     def __call__(self) -> Connection:
         return _Questions(self)
+
+    def for_guests(self, envoys: Envoys) -> Callable[[], Connection]:
+        """As a call, for connections of Envoys of other replicas, whose own process is away."""
+        return lambda: _GuestsQuestions(self, envoys)
 
 
 class _Questions(Connection):
@@ -129,6 +145,39 @@ class _Questions(Connection):
     def _tell(self, answer: Answer) -> None:
         self._authoriser.answers[answer.status] += 1
         self.reply(refused(answer) if answer.status < 500 else routed(answer))
+
+
+class _GuestsQuestions(_Questions):
+    """Of an Envoy that belongs to another replica. It could be let through to what it hasn't heard of yet: when its process dies it comes
+    here with its questions at once, and for its configuration a second later.
+    """
+
+    WANTED: ClassVar[frozenset[bytes]] = _Questions.WANTED | {NODE}
+
+    def __init__(self, authoriser: Authoriser, envoys: Envoys) -> None:
+        super().__init__(authoriser)
+        self._envoys = envoys
+        self._node = ""
+
+    def answer(self, request: Request) -> None:
+        self._node = request.headers.get(NODE, b"").decode("latin-1")
+        super().answer(request)
+
+    def _settle(self, permitted: Permitted, outcome: Go | Answer) -> None:
+        target = permitted.target
+        new = isinstance(outcome, Go) and asyncio.get_running_loop().time() - target.opened_at < NEW_SECONDS
+        if new and not self._envoys.knows(self._node, target.cluster):
+            self._task = asyncio.create_task(self._tell_first(permitted, outcome))
+        else:
+            super()._settle(permitted, outcome)
+
+    async def _tell_first(self, permitted: Permitted, outcome: Go | Answer) -> None:
+        await self._envoys.learnt(self._node, permitted.target.cluster)
+        self._task = None
+        if permitted.target.open:
+            super()._settle(permitted, outcome)
+        else:
+            self._decide(permitted)
 
 
 def passed(caller: Caller, target: Target, go: Go) -> bytes:

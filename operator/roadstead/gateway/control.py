@@ -36,7 +36,10 @@ OPTIONS: Final = (
     ("grpc.server.max_pending_requests_hard_limit", 40_000),
 )
 GRACE_SECONDS: Final = 1.0
-VISIT_SECONDS: Final = 15.0
+VISIT_SECONDS: Final = 3.0
+"""How long another replica's Envoy is configured for before it has to look whether its own process is back."""
+REPORTS_SECONDS: Final = 15.0
+"""The same of its load reports, which Envoy begins anew only after five seconds."""
 
 
 class Control:
@@ -63,12 +66,12 @@ class Control:
     async def __aenter__(self) -> Control:
         ports, certificates = self._settings, self._certificates
         envoy = self._server()
-        self._for_envoys(envoy, None)
+        self._for_envoys(envoy, None, None)
         _bound(envoy.add_insecure_port(f"{LOOPBACK}:{ports.control_port}"), ports.control_port)
         await self._start(envoy)
         if certificates is not None:
             replicas = self._server(self._peers, (Admission(certificates),))
-            self._for_envoys(replicas, VISIT_SECONDS)
+            self._for_envoys(replicas, VISIT_SECONDS, REPORTS_SECONDS)
             _bound(replicas.add_secure_port(f"{ANYWHERE}:{ports.peer_port}", certificates.grpc_server()), ports.peer_port)
             await self._start(replicas)
         keda = self._server(self._scaler)
@@ -87,9 +90,9 @@ class Control:
             server.add_generic_rpc_handlers(tuple(handlers))
         return server
 
-    def _for_envoys(self, server: Any, visit_seconds: float | None) -> None:
+    def _for_envoys(self, server: Any, visit_seconds: float | None, reports_seconds: float | None) -> None:
         ads_pb2_grpc.add_AggregatedDiscoveryServiceServicer_to_server(Discovery(self._store, visit_seconds), server)
-        lrs_pb2_grpc.add_LoadReportingServiceServicer_to_server(LoadReports(self._counts, visit_seconds), server)
+        lrs_pb2_grpc.add_LoadReportingServiceServicer_to_server(LoadReports(self._counts, reports_seconds), server)
 
     async def _start(self, server: Any) -> None:
         await server.start()

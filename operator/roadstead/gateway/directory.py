@@ -57,6 +57,8 @@ class Target:
     open: bool = False
     epoch: int = 0
     """How often it has become ready."""
+    opened_at: float = 0.0
+    """When it was last opened, by the loop's clock."""
 
     @property
     def figures(self) -> str:
@@ -235,7 +237,7 @@ class Directory:
                 before = target.epoch, target.cluster
                 await self._upstreams.acknowledged(target.cluster)
                 if target.ready and before == (target.epoch, target.cluster):
-                    target.open = True
+                    target.open, target.opened_at = True, asyncio.get_running_loop().time()
                     self.opened(target)
         except Exception:
             log.exception("Could not let requests through to %s", target.figures)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine, Mapping
+from contextlib import suppress
 from typing import Any, Final
 
 from roadstead.access.callers import Callers
@@ -33,6 +34,8 @@ from roadstead.settings import GatewaySettings
 from roadstead.tls import Certificates
 
 REFRESH_SECONDS: Final = 60.0
+ATTACH_SECONDS: Final = 10.0
+"""Longer than a sibling keeps our Envoy, and than that takes to connect."""
 
 
 class Parts:
@@ -41,8 +44,9 @@ class Parts:
     def __init__(
         self, settings: GatewaySettings, identity: str, client: ApiClient, admin: Admin, certificates: Certificates | None
     ) -> None:
-        store = Store()
+        self._store = store = Store()
         self._identity = identity
+        self._given_peers = settings.peers
         self._certificates = certificates
         self._upstreams = EnvoyUpstreams(store, (LOOPBACK, settings.answerer_port))
         self.directory = Directory(self._upstreams)
@@ -60,6 +64,7 @@ class Parts:
         keeping = Keeping(settings.verdict_seconds, settings.refusal_seconds, stale)
         permission = Permission(Callers(client, settings.audience, keeping), Rights(client, keeping), self.directory)
         self.authoriser = Authoriser(permission, self.waking)
+        self.guests = self.authoriser.for_guests(self._upstreams)
         self.metrics.watch(self.mirrors, self.waking, self.authoriser.answers, (client,))
         self.waking.started, self.waking.woken = FastPath(client, self.directory).start, self.metrics.woken
         demand = Demand(self.ledger, self.directory, ready=self._ready, hears_all=lambda: self.peers.hears_all)
@@ -82,6 +87,18 @@ class Parts:
             "checkpoint": self._checkpoint.run(),
             "housekeeping": self._keep_house(),
         }
+
+    async def attached(self) -> None:
+        """Return once the Envoy beside us is configured by us, at the latest after ATTACH_SECONDS; at once where there are no siblings.
+
+        When this process begins it may be configured by a sibling still, who then has to answer its questions too: only who configures an
+        Envoy knows what it can be let through to.
+        """
+        siblings = self._given_peers or self._replicas.keys() - {self._identity}
+        if self._certificates is not None and siblings:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(ATTACH_SECONDS):
+                    await self._store.configured()
 
     async def close(self) -> None:
         """Hand over what is known here, once Envoy's last report and a round of telling peers are over."""

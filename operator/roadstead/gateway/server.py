@@ -65,15 +65,16 @@ async def serve(settings: GatewaySettings) -> None:
         try:
             if await ready_or_stopped(parts.mirrors.wait_filled(), stop, tasks):
                 await stack.enter_async_context(listening(Answerer, LOOPBACK, settings.answerer_port))
-                await stack.enter_async_context(listening(parts.authoriser, LOOPBACK, settings.authoriser_port))
                 if certificates is not None:
-                    asked = listening(parts.authoriser, None, settings.peer_authoriser_port, certificates)
+                    asked = listening(parts.guests, None, settings.peer_authoriser_port, certificates)
                     await stack.enter_async_context(asked)
                 await stack.enter_async_context(parts.control)
                 tasks |= {name: asyncio.create_task(loop, name=name) for name, loop in parts.loops().items()}
-                health.listening = True
-                log.info("Configures Envoy and authorises")
-                await until(stop, tasks)
+                if await ready_or_stopped(parts.attached(), stop, tasks):
+                    await stack.enter_async_context(listening(parts.authoriser, LOOPBACK, settings.authoriser_port))
+                    health.listening = True
+                    log.info("Configures Envoy and authorises")
+                    await until(stop, tasks)
                 health.leaving = True
                 log.info("Told to stop; new requests are taken for another %g s", settings.drain_seconds)
                 await asyncio.sleep(settings.drain_seconds)

@@ -31,6 +31,9 @@ ORDER: Final = (CLUSTERS, ENDPOINTS, ROUTES)
 """What is referred to comes first."""
 WILDCARD: Final = "*"
 PATIENCE_SECONDS: Final = 5.0
+GUEST_PATIENCE_SECONDS: Final = 2.0
+"""For an Envoy that asks here without being configured here. It comes within a second or so; or it is configured by another replica, which
+has told it by then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +47,8 @@ class _Resource:
 class _Envoy:
     """One connected Envoy: what it wants to hear of, what it has yet to hear, and what it has taken."""
 
+    home: bool = False
+    """It belongs to this process, and not to another replica's."""
     node: str = ""
     everything: set[str] = field(default_factory=set)
     wanted: dict[str, set[str]] = field(default_factory=lambda: {kind: set() for kind in ORDER})
@@ -99,6 +104,10 @@ class Store:
         self._resources: dict[str, dict[str, _Resource]] = {kind: {} for kind in ORDER}
         self._serials = itertools.count(1)
         self._envoys: set[_Envoy] = set()
+        self._home = asyncio.Event()
+        """Set while the Envoy beside us is connected."""
+        self._missed = False
+        self._came = asyncio.Event()
 
     @property
     def envoys(self) -> list[str]:
@@ -124,7 +133,11 @@ class Store:
     async def acknowledged(self, kind: str, name: str) -> None:
         """Return when every Envoy that is connected now has taken the present version of a resource, or has refused it, or has gone, or the
         resource has. After a refusal requests are better answered by Envoy (503) than held for what won't come.
+
+        The Envoy beside us is waited for even if it isn't connected: after a restart of this process it may ask us for permission before it
+        asks us for its configuration.
         """
+        await self._at_home()
         resource = self._resources[kind].get(name)
         if resource is None:
             return
@@ -136,6 +149,37 @@ class Store:
             except TimeoutError:  # it hangs, and nobody else's callers are to wait for it
                 log.warning("Envoy %s has not answered about %s for %g s", envoy.node, name, PATIENCE_SECONDS)
 
+    async def configured(self) -> None:
+        """Return when the Envoy beside us is connected and has taken all that it asked for."""
+        while True:
+            await self._home.wait()
+            envoy = next(each for each in self._envoys if each.home)
+            if CLUSTERS in envoy.everything and not (envoy.owed or envoy.sent or any(envoy.dirty.values())):
+                return
+            await envoy.acknowledged.wait()
+
+    def knows(self, node: str, kind: str, name: str) -> bool:
+        """Whether the Envoy of that name has said its word, here, on the present version of a resource; or there is none."""
+        resource = self._resources[kind].get(name)
+        return resource is None or any(envoy.settled(kind, name, resource.serial) for envoy in self._envoys if envoy.node == node)
+
+    async def learnt(self, node: str, kind: str, name: str) -> None:
+        """Return when ``knows`` says so, at the latest after GUEST_PATIENCE_SECONDS."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(GUEST_PATIENCE_SECONDS):
+                while not self.knows(node, kind, name):
+                    envoy = next((each for each in self._envoys if each.node == node), None)
+                    await (self._came if envoy is None else envoy.acknowledged).wait()
+
+    async def _at_home(self) -> None:
+        try:
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                await self._home.wait()
+        except TimeoutError:  # it is gone, and nobody else's callers are to wait for it
+            if not self._missed:
+                log.warning("The Envoy beside this process has not asked for its configuration for %g s", PATIENCE_SECONDS)
+            self._missed = True
+
     def _touch(self, kind: str, name: str) -> None:
         for envoy in self._envoys:
             envoy.touch(kind, name)
@@ -143,10 +187,15 @@ class Store:
     def join(self, envoy: _Envoy) -> None:
         """An Envoy has connected."""
         self._envoys.add(envoy)
+        if envoy.home:
+            self._missed = False
+            self._home.set()
 
     def leave(self, envoy: _Envoy) -> None:
         """It has gone: nobody waits for its word any more."""
         self._envoys.discard(envoy)
+        if not any(each.home for each in self._envoys):
+            self._home.clear()
         envoy.gone = True
         envoy.acknowledged.set()
         envoy.news.set()
@@ -156,8 +205,10 @@ class Store:
         kind = request.type_url
         if kind not in self._resources:
             return
-        if request.node.id:
+        if request.node.id and request.node.id != envoy.node:
             envoy.node = request.node.id
+            self._came.set()
+            self._came = asyncio.Event()
         if request.response_nonce:
             sent = envoy.sent.pop(request.response_nonce, [])
             if request.HasField("error_detail"):
@@ -225,7 +276,7 @@ class Store:
 
 class Discovery(ads_pb2_grpc.AggregatedDiscoveryServiceServicer):  # type: ignore[misc]
     """Serves a store to Envoys. ``visit_seconds``: how long one may stay that belongs to another replica's process; it asks that one first
-    when it comes again, and is here only while that is away.
+    when it comes again, and is here only while that is away. None: to the Envoy beside us.
     """
 
     def __init__(self, store: Store, visit_seconds: float | None = None) -> None:
@@ -235,7 +286,7 @@ class Discovery(ads_pb2_grpc.AggregatedDiscoveryServiceServicer):  # type: ignor
 
     async def DeltaAggregatedResources(self, requests: AsyncIterator[Any], context: grpc.aio.ServicerContext) -> AsyncIterator[Any]:  # noqa: N802 - gRPC's name
         """One stream: what an Envoy asks for on one side, what it is told on the other."""
-        envoy = _Envoy()
+        envoy = _Envoy(home=self._visit_seconds is None)
         self._store.join(envoy)
         reader = asyncio.create_task(self._read(requests, envoy))
         loop = asyncio.get_running_loop()

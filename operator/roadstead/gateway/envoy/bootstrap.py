@@ -121,10 +121,12 @@ def _statistics() -> Iterable[dict[str, Any]]:
 
 
 def _grpc(api_type: str) -> dict[str, Any]:
+    # By itself Envoy would wait for up to 30 s before it asks again for its configuration.
+    again = {"retry_back_off": {"base_interval": "0.1s", "max_interval": "1s"}}
     return {
         "api_type": api_type,
         "transport_api_version": "V3",
-        "grpc_services": [{"envoy_grpc": {"cluster_name": "control"}}],
+        "grpc_services": [{"envoy_grpc": {"cluster_name": "control", "retry_policy": again}}],
     }
 
 

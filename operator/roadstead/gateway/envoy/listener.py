@@ -64,7 +64,7 @@ def listener(settings: EnvoySettings) -> dict[str, Any]:
         ],
         "local_reply_config": _own_words(),
         "rds": {"route_config_name": ROUTE, "config_source": {"ads": {}, "resource_api_version": "V3"}},
-        "http_filters": [_verdicts(), _authorization(), _filter("router", "router.v3.Router")],
+        "http_filters": [_verdicts(), _authorization(settings.node), _filter("router", "router.v3.Router")],
     }
     return {
         "name": "gateway",
@@ -116,7 +116,7 @@ def _verdicts() -> dict[str, Any]:
     return _filter("lua", "lua.v3.Lua", default_source_code={"inline_string": source})
 
 
-def _authorization() -> dict[str, Any]:
+def _authorization(node: str) -> dict[str, Any]:
     answer = ("x-roadstead-cluster", "x-roadstead-answer", "x-roadstead-user")
     kept = ("x-roadstead-cluster", "x-roadstead-user", "x-roadstead-verdict-seconds")
     return _filter(
@@ -146,6 +146,7 @@ def _authorization() -> dict[str, Any]:
             "authorization_request": {
                 "headers_to_add": [
                     {"key": "x-roadstead-client", "value": "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%"},
+                    {"key": "x-roadstead-node", "value": node},
                     # Envoy gives every such retry policy 10 s a try, and no field to change it: held requests would be asked about anew.
                     {"key": "x-envoy-upstream-rq-per-try-timeout-ms", "value": "0"},
                 ]

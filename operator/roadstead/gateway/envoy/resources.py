@@ -217,6 +217,14 @@ class EnvoyUpstreams:
         """Return when every Envoy that listens knows the cluster's present addresses."""
         await self._store.acknowledged(ENDPOINTS, cluster_name)
 
+    def knows(self, node: str, cluster_name: str) -> bool:
+        """Whether that Envoy is configured here, and knows the cluster's present addresses."""
+        return self._store.knows(node, ENDPOINTS, cluster_name)
+
+    async def learnt(self, node: str, cluster_name: str) -> None:
+        """Return when it does, or has had the time to be told by somebody else."""
+        await self._store.learnt(node, ENDPOINTS, cluster_name)
+
     def configure(self, idle_timeout_seconds: int) -> None:
         """The administrator's settings of the route."""
         self._store.put(ROUTES, ROUTE, routes(idle_timeout_seconds))
