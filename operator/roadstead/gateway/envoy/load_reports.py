@@ -34,13 +34,12 @@ class LoadReports(lrs_pb2_grpc.LoadReportingServiceServicer):  # type: ignore[mi
     def __init__(self, counts: Counts, visit_seconds: float | None = None) -> None:
         self._counts = counts
         self._visit_seconds = visit_seconds
-        self._busy: dict[str, set[str]] = {}
-        """Clusters that an Envoy last reported requests under way for; one that it leaves out has none."""
 
     async def StreamLoadStats(self, requests: AsyncIterator[Any], context: grpc.aio.ServicerContext) -> AsyncIterator[Any]:  # noqa: N802 - gRPC's name
         """One stream of one Envoy."""
         node = ""
         began = False
+        busy: set[str] = set()
         loop = asyncio.get_running_loop()
         came = loop.time()
         async for request in requests:
@@ -51,12 +50,15 @@ class LoadReports(lrs_pb2_grpc.LoadReportingServiceServicer):  # type: ignore[mi
                 interval = duration_pb2.Duration(seconds=int(whole), nanos=int(rest * 1e9))
                 yield lrs_pb2.LoadStatsResponse(send_all_clusters=True, load_reporting_interval=interval)
             # The first message says who speaks; of an Envoy that comes from elsewhere it tells too what was counted on the way.
-            self._take(node, request)
+            busy = self._take(node, request, busy)
             if self._visit_seconds is not None and loop.time() - came >= self._visit_seconds:
                 return
             await asyncio.sleep(0)
 
-    def _take(self, node: str, request: Any) -> None:
+    def _take(self, node: str, request: Any, before: set[str]) -> set[str]:
+        """Tell of a report. ``before`` are the clusters for which the last one named requests under way, the result those of this one: what
+        is left out has none any more.
+        """
         busy: set[str] = set()
         for cluster in request.cluster_stats:
             in_progress = issued = errors = 0
@@ -66,9 +68,9 @@ class LoadReports(lrs_pb2_grpc.LoadReportingServiceServicer):  # type: ignore[mi
                 errors += part.total_error_requests
             if in_progress:
                 busy.add(cluster.cluster_name)
-            if in_progress or issued or errors or cluster.cluster_name in self._busy.get(node, ()):
+            if in_progress or issued or errors or cluster.cluster_name in before:
                 self._counts.report(node, cluster.cluster_name, in_progress, issued, errors)
-        for cluster_name in self._busy.get(node, set()) - busy - {each.cluster_name for each in request.cluster_stats}:
+        for cluster_name in before - busy - {each.cluster_name for each in request.cluster_stats}:
             self._counts.report(node, cluster_name, 0, 0, 0)
-        self._busy[node] = busy
         self._counts.reported(node)
+        return busy
