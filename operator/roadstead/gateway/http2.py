@@ -17,6 +17,8 @@ END_STREAM = ACK = 1
 END_HEADERS: Final = 4
 LARGEST_FRAME: Final = 16_384
 WINDOW: Final = 65_535
+INITIAL_WINDOW_SIZE: Final = 4
+"""The setting's number."""
 NAMES: Final = {b":status": 8, b"content-length": 28, b"content-type": 31, b"retry-after": 53}
 """Places in HPACK's static table."""
 
@@ -39,9 +41,11 @@ class Http2:
     def __init__(self, transport: asyncio.Transport, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> None:
         self._transport = transport
         self._block = b"".join(_literal(name, value) for name, value in headers)
+        self._bare = b"".join(_literal(name, value) for name, value in headers if not name.startswith(b"content-"))
+        """Without a body: a length that isn't kept would be malformed (RFC 9113 section 8.1.1)."""
         self._body = body
-        self._window = WINDOW
-        """What may still be sent in bodies."""
+        self._window = self._stream_window = WINDOW
+        """What may still be sent in bodies of all streams together, and in that of one."""
         self._last = 0
         """The newest stream; what comes on it again are the trailers of a request that has its answer."""
         self._pieces = bytearray()
@@ -69,6 +73,9 @@ class Http2:
                 self._last = stream
                 self._answer(stream)
             case Frame.SETTINGS if not flags & ACK:
+                for at in range(0, len(payload) - 5, 6):
+                    if int.from_bytes(payload[at : at + 2], "big") == INITIAL_WINDOW_SIZE:
+                        self._stream_window = int.from_bytes(payload[at + 2 : at + 6], "big")
                 self._transport.write(frame(Frame.SETTINGS, ACK, 0))
             case Frame.PING if not flags & ACK:
                 self._transport.write(frame(Frame.PING, ACK, 0, payload))
@@ -78,8 +85,8 @@ class Http2:
                 self._window += int.from_bytes(payload, "big")
 
     def _answer(self, stream: int) -> None:
-        if self._window < len(self._body):  # better no sentence than a broken connection
-            self._transport.write(frame(Frame.HEADERS, END_HEADERS | END_STREAM, stream, self._block))
+        if min(self._window, self._stream_window) < len(self._body):  # better no sentence than a broken connection
+            self._transport.write(frame(Frame.HEADERS, END_HEADERS | END_STREAM, stream, self._bare))
             return
         self._window -= len(self._body)
         self._transport.write(frame(Frame.HEADERS, END_HEADERS, stream, self._block) + frame(Frame.DATA, END_STREAM, stream, self._body))

@@ -144,14 +144,27 @@ class TestHttp2:
     async def test_bodies_stay_within_the_window(self, connection: Wire) -> None:
         """As much as fits is said with a body, the rest without; a larger window lets bodies through again."""
         connection.writer.write(PREFACE + b"".join(frame(Frame.HEADERS, 5, stream) for stream in range(1, 4000, 2)))
-        ends, sent = 0, 0
+        ends, sent, length = 0, 0, bytes((15, 28 - 15))
         while ends < 2000:
             kind, flags, _, payload = await hear(connection)
             sent += len(payload) if kind == Frame.DATA else 0
             ends += flags & 1 if kind in (Frame.DATA, Frame.HEADERS) else 0
+            if kind == Frame.HEADERS:  # a length without a body would be malformed
+                assert (length in payload) == (not flags & 1)
+                assert payload.startswith(b"\x08\x03503")
         assert WINDOW - 200 < sent <= WINDOW
         connection.writer.write(frame(Frame.WINDOW_UPDATE, 0, 0, WINDOW.to_bytes(4, "big")) + frame(Frame.HEADERS, 5, 4001))
         assert [(await hear(connection))[0] for _ in range(2)] == [Frame.HEADERS, Frame.DATA]
+
+    @pytest.mark.parametrize(("window", "whole"), [(0, False), (20, False), (4096, True)])
+    async def test_a_body_stays_within_the_window_of_its_stream(self, connection: Wire, window: int, whole: bool) -> None:
+        settings = b"\0\3\0\0\0\x64" + b"\0\4" + window.to_bytes(4, "big")
+        connection.writer.write(
+            PREFACE + frame(Frame.SETTINGS, 0, 0, settings) + frame(Frame.HEADERS, 5, 1) + frame(Frame.PING, 0, 0, bytes(8))
+        )
+        found = [(await hear(connection))[:2] for _ in range(5 if whole else 4)]
+        answered = [(Frame.HEADERS, 4), (Frame.DATA, 1)] if whole else [(Frame.HEADERS, 5)]
+        assert found == [(Frame.SETTINGS, 0), (Frame.SETTINGS, 1), *answered, (Frame.PING, 1)]
 
     async def test_a_frame_too_large_ends_it(self, connection: Wire) -> None:
         connection.writer.write(PREFACE + b"\xff\xff\xff\0\0\0\0\0\1")
