@@ -26,7 +26,8 @@ class Certificates:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._seen: tuple[bytes, ...] = ()
-        self._server: ssl.SSLContext | None = None
+        self._loaded: ssl.SSLContext | None = None
+        """For handshakes, with what was ``_seen`` in the files."""
         self._named: tuple[bytes, frozenset[str]] = b"", frozenset()
         """Our own certificate, and the DNS names in it."""
 
@@ -35,31 +36,38 @@ class Certificates:
         return tuple((self._folder / name).read_bytes() for name in ("tls.key", "tls.crt", "ca.crt"))  # type: ignore[return-value]
 
     def server(self) -> ssl.SSLContext:
-        """For asyncio: asks clients for a certificate of ours. The context follows the files by ``refresh``."""
-        if self._server is None:
-            self._server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            self._server.minimum_version = ssl.TLSVersion.TLSv1_2
-            self._server.verify_mode = ssl.CERT_REQUIRED
-            self._load(self._server)
-        return self._server
+        """For asyncio: asks clients for a certificate of ours. Raises OSError where there are none yet, or they don't fit together.
 
-    def refresh(self) -> None:
-        """Take the files' present content for new connections. What can't be read, or doesn't fit together, is left for the next time."""
-        if self._server is None:
-            return
+        Each handshake has a look at the files, and goes on in another context if they have changed: one context can be told to trust
+        another authority too, but never to trust one no more.
+        """
+        self._load()
+        front = _context()
+        front.sni_callback = self._hand_over  # called without a name too
+        return front
+
+    def _hand_over(self, handshake: ssl.SSLObject, name: str | None, context: ssl.SSLContext) -> None:
+        handshake.context = self.present()
+
+    def present(self) -> ssl.SSLContext:
+        """For a handshake now: what the files hold, or held when they could last be used."""
         try:
-            if self.read() != self._seen:
-                self._load(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))  # a key that doesn't fit would cost the real one what it has
-                self._load(self._server)
+            return self._load()
         except OSError as error:  # ssl.SSLError is one
+            if self._loaded is None:
+                raise
             log.warning("New certificates can't be taken; those before stay in use: %s", error)
+            return self._loaded
 
-    def _load(self, context: ssl.SSLContext) -> None:
+    def _load(self) -> ssl.SSLContext:
+        """What the files hold now. Raises OSError, and keeps what there was, if that can't be used."""
         content = self.read()
-        context.load_cert_chain(self._folder / "tls.crt", self._folder / "tls.key")
-        context.load_verify_locations(self._folder / "ca.crt")
-        if context is self._server:
-            self._seen = content
+        if self._loaded is None or content != self._seen:
+            context = _context()
+            context.load_cert_chain(self._folder / "tls.crt", self._folder / "tls.key")
+            context.load_verify_locations(self._folder / "ca.crt")
+            self._loaded, self._seen = context, content
+        return self._loaded
 
     def grpc_server(self) -> grpc.ServerCredentials:
         """For gRPC's server, which asks for the files' content before each handshake."""
@@ -94,3 +102,13 @@ class Certificates:
     def _configuration(self) -> grpc.ServerCertificateConfiguration:
         key, chain, authority = self.read()
         return grpc.ssl_server_certificate_configuration([(key, chain)], authority)
+
+
+def _context() -> ssl.SSLContext:
+    """Without resumption: a session would outlive the trust in the authority that it was begun under."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.options |= ssl.OP_NO_TICKET
+    context.num_tickets = 0
+    return context

@@ -52,6 +52,8 @@ class Connection(asyncio.Protocol):
 
     def __init__(self) -> None:
         self._transport: asyncio.Transport
+        self.connected = False
+        """It has been made, and its handshake, if any, was a success."""
         self.certificates: Certificates | None = None
         """Whoever connects must have one of a gateway."""
         self._parser = httptools.HttpRequestParser(self)
@@ -106,7 +108,7 @@ class Connection(asyncio.Protocol):
     # What asyncio calls
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)
+        self._transport, self.connected = cast(asyncio.Transport, transport), True
         if self.certificates is not None:
             shown = transport.get_extra_info("peercert") or {}
             if not self.certificates.ours(name for kind, name in shown.get("subjectAltName", ()) if kind == "DNS"):
@@ -245,4 +247,5 @@ async def listening(
     finally:
         server.close()
         for connection in list(connections):
-            connection.cut()
+            if connection.connected:
+                connection.cut()

@@ -33,7 +33,6 @@ from roadstead.kube.client import ApiClient
 from roadstead.settings import GatewaySettings
 from roadstead.tls import Certificates
 
-REFRESH_SECONDS: Final = 60.0
 ATTACH_SECONDS: Final = 10.0
 """Longer than a sibling keeps our Envoy, and than that takes to connect."""
 
@@ -85,7 +84,6 @@ class Parts:
             "scaler": self.scaler.run(),
             "statistics": self._stats.run(self._admin),
             "checkpoint": self._checkpoint.run(),
-            "housekeeping": self._keep_house(),
         }
 
     async def attached(self) -> None:
@@ -125,9 +123,3 @@ class Parts:
 
     def _configured(self, platform: PlatformSpec) -> None:
         self._upstreams.configure(platform.gateway.idle_timeout_seconds)
-
-    async def _keep_house(self) -> None:
-        while True:
-            await asyncio.sleep(REFRESH_SECONDS)
-            if self._certificates is not None:
-                self._certificates.refresh()

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import socket
 import ssl
-from contextlib import ExitStack
+from collections.abc import Callable, Coroutine
+from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ from typing import Any
 import grpc
 import grpc.aio
 import pytest
+import uvloop
 from envoy.service.discovery.v3 import ads_pb2_grpc, discovery_pb2
 
 from roadstead.certificates import dns_names, renewal
@@ -59,8 +62,7 @@ async def test_kedas_certificate_does_for_no_call_of_peers(folders: tuple[Path, 
         async with grpc.aio.secure_channel(f"127.0.0.1:{peer_port}", certificates.grpc_client(), options) as channel:
             follow = channel.unary_stream(f"/{SERVICE}/Follow")(b"")
             envoy = ads_pb2_grpc.AggregatedDiscoveryServiceStub(channel).DeltaAggregatedResources()
-            await envoy.write(discovery_pb2.DeltaDiscoveryRequest(type_url=CLUSTERS))
-            return [await word(follow), await word(envoy)]
+            return [await word(follow), await word(envoy, discovery_pb2.DeltaDiscoveryRequest(type_url=CLUSTERS))]
 
     async with Control(settings, Store(), ledger, gateway, peers=(Peers(ledger).handler(),), scaler=()):
         refused = grpc.StatusCode.PERMISSION_DENIED
@@ -69,8 +71,12 @@ async def test_kedas_certificate_does_for_no_call_of_peers(folders: tuple[Path, 
         assert not ledger.knows("")
 
 
-async def word(call: Any) -> object:
+async def word(call: Any, said: object = None) -> object:
+    """What comes back: a message, or the refusal, which may be there before anything is said."""
     try:
+        if said is not None:
+            with suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
+                await call.write(said)
         return type(await call.read())
     except grpc.aio.AioRpcError as error:
         return error.code()
@@ -85,9 +91,30 @@ async def test_kedas_certificate_does_not_for_the_authoriser(folders: tuple[Path
         assert await asked(port, keda) == b""
 
 
-async def asked(port: int, certificates: Path) -> bytes:
-    """What is answered to whom."""
-    context = ssl.create_default_context(cafile=str(certificates / "ca.crt"))
+@pytest.mark.parametrize("run", [asyncio.run, uvloop.run], ids=["asyncio", "uvloop"])
+def test_a_former_authority_is_trusted_no_more(tmp_path: Path, run: Callable[[Coroutine[Any, Any, None]], None]) -> None:
+    """The folder is another's from one connection to the next, without a restart."""
+    first, second, ours = tmp_path / "first", tmp_path / "second", tmp_path / "ours"
+    for each in (first, second):
+        made = renewal(None, dns_names("roadstead-system", "roadstead-gateway", "roadstead-gateway-peers"), datetime.now(UTC))
+        assert made is not None
+        folder(each, made.data, "tls")
+
+    async def main() -> None:
+        shutil.copytree(first, ours)
+        async with listening(Answerer, "127.0.0.1", 0, Certificates(ours)) as port:
+            assert (await asked(port, first)).startswith(b"HTTP/1.1 503")
+            assert await asked(port, second, authority=first) == b""
+            shutil.copytree(second, ours, dirs_exist_ok=True)
+            assert (await asked(port, second)).startswith(b"HTTP/1.1 503")
+            assert await asked(port, first, authority=second) == b""
+
+    run(main())
+
+
+async def asked(port: int, certificates: Path, authority: Path | None = None) -> bytes:
+    """What is answered to whom, who believes his own authority or another."""
+    context = ssl.create_default_context(cafile=str((authority or certificates) / "ca.crt"))
     context.load_cert_chain(certificates / "tls.crt", certificates / "tls.key")
     reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context, server_hostname=SNI)
     try:
