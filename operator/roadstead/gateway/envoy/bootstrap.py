@@ -11,6 +11,11 @@ from roadstead.gateway.envoy.resources import ANSWERS, HTTP_OPTIONS, LIMITS
 from roadstead.gateway.envoy.settings import TYPE, EnvoySettings, address
 from roadstead.gateway.ledger.history import LATENCY_BOUNDS
 
+HEAP_SHARE: Final = 0.8
+"""Of the container's memory. The rest is for what isn't in Envoy's heap (its program, stacks, what Lua keeps: some 50 MiB), and for what
+comes between two looks at it."""
+TRACKED_POWER: Final = 18
+"""Requests that keep 2 to the power of it, 256 KiB, in buffers can be reset for want of memory."""
 PEER: Final = {"envoy.transport_socket_match": {"peer": True}}
 
 
@@ -35,18 +40,44 @@ def bootstrap(settings: EnvoySettings) -> dict[str, Any]:
         },
         # Envoy itself would skip what a chunk holds beyond its size; somebody in front of it might not.
         "layered_runtime": {"layers": [{"name": "ours", "static_layer": {"envoy.reloadable_features.strict_chunk_parsing": True}}]},
-        "overload_manager": {
-            "resource_monitors": [
-                {
-                    "name": "envoy.resource_monitors.global_downstream_max_connections",
-                    "typed_config": {
-                        "@type": f"{TYPE}envoy.extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig",
-                        "max_active_downstream_connections": settings.max_connections,
-                    },
-                }
-            ]
-        },
+        "overload_manager": _overload(settings),
     }
+
+
+def _overload(settings: EnvoySettings) -> dict[str, Any]:
+    """What is done when connections or memory run out: something is refused before the kernel ends everything.
+
+    Thresholds are those of Envoy's documentation. Requests that keep most are reset first, so that a few large uploads that wait for a
+    pod don't shut out all others.
+    """
+    connections = _monitor(
+        "global_downstream_max_connections",
+        "downstream_connections.v3.DownstreamConnectionsConfig",
+        max_active_downstream_connections=settings.max_connections,
+    )
+    if settings.memory_bytes is None:
+        return {"resource_monitors": [connections]}
+    heap = _monitor("fixed_heap", "fixed_heap.v3.FixedHeapConfig", max_heap_size_bytes=int(settings.memory_bytes * HEAP_SHARE))
+
+    def action(name: str, **trigger: Any) -> dict[str, Any]:
+        return {"name": f"envoy.overload_actions.{name}", "triggers": [{"name": heap["name"], **trigger}]}
+
+    return {
+        "refresh_interval": "0.1s",
+        "resource_monitors": [connections, heap],
+        "buffer_factory_config": {"minimum_account_to_track_power_of_two": TRACKED_POWER},
+        "actions": [
+            action("shrink_heap", threshold={"value": 0.9}),
+            action("reset_high_memory_stream", scaled={"scaling_threshold": 0.9, "saturation_threshold": 0.98}),
+            action("disable_http_keepalive", threshold={"value": 0.92}),
+            action("stop_accepting_requests", threshold={"value": 0.95}),
+        ],
+    }
+
+
+def _monitor(name: str, kind: str, **config: int) -> dict[str, Any]:
+    typed = {"@type": f"{TYPE}envoy.extensions.resource_monitors.{kind}", **config}
+    return {"name": f"envoy.resource_monitors.{name}", "typed_config": typed}
 
 
 def _cluster(name: str, settings: EnvoySettings, port: int, peer_port: int, which: int, *, http2: bool) -> dict[str, Any]:
@@ -114,7 +145,8 @@ def _tls(folder: Path, alpn: list[str]) -> dict[str, Any]:
 
 def _statistics() -> Iterable[dict[str, Any]]:
     """What Envoy counts: all of the listener and of itself; of each endpoint no more than is read. 64 KiB a cluster become 36."""
-    yield from ({"prefix": prefix} for prefix in ("http.gateway.", "server.", "listener.", "cluster_manager.", "control_plane."))
+    parts = ("http.gateway.", "server.", "listener.", "cluster_manager.", "control_plane.", "overload.")
+    yield from ({"prefix": prefix} for prefix in parts)
     yield from ({"prefix": f"cluster.{name}."} for name in ("control", "authoriser", ANSWERS))
     # Protocols by name: Envoy counts everything once more as "….external.…"
     yield {"safe_regex": {"regex": r"cluster\.[wd]-[0-9a-f]+(\.(h2c|https))?\.(upstream_rq_[245]xx|upstream_rq_time|upstream_rq_active)"}}

@@ -90,12 +90,23 @@ def _own_words() -> dict[str, Any]:
         added = [{"header": {"key": key, "value": value}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"} for key, value in headers]
         return {"filter": which, "body": {"inline_string": said}, "headers_to_add": added}
 
+    # No flag tells it from other refusals.
+    overloaded = {
+        "extension_filter": {
+            "name": "envoy.access_loggers.extension_filters.cel",
+            "typed_config": {
+                "@type": f"{TYPE}envoy.extensions.access_loggers.filters.cel.v3.ExpressionFilter",
+                "expression": "response.code_details == 'overload'",
+            },
+        }
+    }
     refused = {"and_filter": {"filters": [flags("UAEX"), status("LE", 499)]}}
     as_it_is = {"text_format_source": {"inline_string": "%LOCAL_REPLY_BODY%"}, "content_type": "application/json"}
     soon = ("retry-after", "1")
     return {
         "mappers": [
             {"filter": refused, "body_format_override": as_it_is},
+            words(overloaded, "the gateway is short of memory; try again", soon),
             words(flags("UAEX"), "permission can't be asked for at the moment; try again", soon),
             # No cluster, no pod, none that can be connected to: as the answerer says it.
             words(flags("NC", "UH", "UF"), "the service can't be reached at the moment; try again", soon),

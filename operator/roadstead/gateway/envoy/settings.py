@@ -32,6 +32,9 @@ class EnvoySettings:
     trusted_hops: int = 0
     """Proxies in front whose X-Forwarded-For is believed."""
     max_connections: int = 20_000
+    """Of clients, all together: Envoy knows no limit for one address."""
+    memory_bytes: int | None = None
+    """What Envoy's container may use; None: no limit is known, and nothing is refused for want of memory."""
     max_header_kib: int = 60
     headers_seconds: float = 10.0
     """Time for the head of a request to arrive."""
