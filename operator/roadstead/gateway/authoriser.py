@@ -36,6 +36,9 @@ ANSWERS: Final = b"answers"
 NEW_SECONDS: Final = 5.0
 """What has been open for longer is known to an Envoy whose process has died since: it is without any configuration for less than that."""
 
+UNSEEN_SECONDS: Final = 0.1
+"""After so long at the earliest somebody is told that there is nothing of an id. To find out that he may not see what there is takes a few
+reviews of the API server, and ids can be computed from names: he could tell by the time which of them exist."""
 PLAIN: Final = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) != "%")
 """What stays as it is in a user's name. All else is %-encoded, "%" too, so that no two names look alike to a container."""
 
@@ -81,8 +84,12 @@ class _Questions(Connection):
         self._authoriser = authoriser
         self._task: asyncio.Task[None] | None = None
         self._held: Held | None = None
+        self._asked_at = 0.0
+        self._due: asyncio.TimerHandle | None = None
+        """When the answer, which is known, is told."""
 
     def answer(self, request: Request) -> None:
+        self._asked_at = asyncio.get_running_loop().time()
         found = endpoint(request.url)
         if found is None:
             self._tell(Answer(404, "there is nothing to call here"))
@@ -98,6 +105,8 @@ class _Questions(Connection):
     def left(self) -> None:
         if self._task is not None:
             self._task.cancel()
+        if self._due is not None:
+            self._due.cancel()
         if self._held is not None:
             held, self._held = self._held, None
             held.cancel()
@@ -109,7 +118,10 @@ class _Questions(Connection):
 
     def _judge(self, verdict: Permitted | Answer) -> None:
         if isinstance(verdict, Answer):
-            self._tell(verdict)
+            if verdict.status == 404:
+                self._due = asyncio.get_running_loop().call_at(self._asked_at + UNSEEN_SECONDS, self._tell, verdict)
+            else:
+                self._tell(verdict)
         else:
             self._decide(verdict)
 
@@ -143,6 +155,7 @@ class _Questions(Connection):
             self.reply(passed(permitted.caller, permitted.target, outcome))
 
     def _tell(self, answer: Answer) -> None:
+        self._due = None
         self._authoriser.answers[answer.status] += 1
         self.reply(refused(answer) if answer.status < 500 else routed(answer))
 

@@ -178,7 +178,7 @@ async def test_what_is_known_costs_no_task(warm: Gateway, role: str) -> None:
     for _ in range(50):
         connection.ask(path, **headers)
         connection.ask(f"/api/v2/endpoints/workloads/{NOBODY}", **headers)
-    assert [(await connection.hear()).status for _ in range(100)] == [200, 404] * 50
+        assert [(await connection.hear()).status for _ in range(2)] == [200, 404]
     assert not made
     connection.ask(path, authorization="Bearer invoker")
     await connection.hear()
