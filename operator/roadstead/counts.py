@@ -52,6 +52,8 @@ class Figures(BaseModel):
     response_milliseconds: float | None = None
     """At the quantile. A WebSocket or a stream of events is a response as long as it lasts."""
     slow_requests: int | None = None
+    latencies: list[int] | None = None
+    """How many took how long, by ``latencies.BOUNDS``: what the two before are estimated from, and what can be added."""
     in_flight: int | None = None
     """Now, whatever the period."""
     last_request_at: float | None = None

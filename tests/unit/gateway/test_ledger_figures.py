@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from roadstead.counts import Figures, Question
-from roadstead.gateway.ledger.figures import at_quantile, figures, slower
-from roadstead.gateway.ledger.history import LATENCY, LATENCY_BOUNDS, USER_ERRORS, History
+from roadstead.gateway.ledger.figures import figures
+from roadstead.gateway.ledger.history import LATENCY, USER_ERRORS, History
 from roadstead.gateway.ledger.ledger import RETENTION_SECONDS, Ledger
+from roadstead.latencies import BOUNDS, at_quantile, slower
 from tests.unit.gateway.ledger_world import BEGAN, HOUR, Clock, W
 
 
@@ -46,7 +47,7 @@ def test_what_is_not_known_is_none() -> None:
     ledger.rated_since = BEGAN
     found = ask(ledger, BEGAN, clock.now)
     assert (found.user_errors, found.response_milliseconds, found.slow_requests) == (0, None, 0)
-    ledger.count(W, clock.now, [(USER_ERRORS, 2), (LATENCY + LATENCY_BOUNDS.index(2000), 10), (LATENCY + LATENCY_BOUNDS.index(5000), 1)])
+    ledger.count(W, clock.now, [(USER_ERRORS, 2), (LATENCY + BOUNDS.index(2000), 10), (LATENCY + BOUNDS.index(5000), 1)])
     clock.now += 1
     found = ask(ledger, BEGAN, clock.now, quantile=0.5)
     assert (found.user_errors, found.slow_requests) == (2, 1)
@@ -76,12 +77,12 @@ def test_without_a_beginning_it_is_the_last_hour_in_minutes_and_nothing_from_bef
 
 
 def test_quantiles_and_slow_ones() -> None:
-    nothing = [0] * (len(LATENCY_BOUNDS) + 1)
+    nothing = [0] * (len(BOUNDS) + 1)
     assert at_quantile(nothing, 0.5) is None
     assert slower(nothing, 1) == 0
     beyond = [*nothing[:-1], 4]
-    assert at_quantile(beyond, 0.5) == LATENCY_BOUNDS[-1]
-    assert slower(beyond, LATENCY_BOUNDS[-1]) == 4
+    assert at_quantile(beyond, 0.5) == BOUNDS[-1]
+    assert slower(beyond, BOUNDS[-1]) == 4
     four = [*[0] * 3, 4]
     assert at_quantile(four, 0) == 5
     assert at_quantile(four, 1) == 10

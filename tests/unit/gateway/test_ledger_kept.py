@@ -15,8 +15,8 @@ from roadstead.counts import Figures, Question
 from roadstead.gateway.ledger.checkpoint import APPEND_SECONDS, FILE, REWRITE_SECONDS, Checkpoint
 from roadstead.gateway.ledger.envoy_stats import EnvoyStats, parse
 from roadstead.gateway.ledger.figures import figures
-from roadstead.gateway.ledger.history import LATENCY_BOUNDS
 from roadstead.gateway.ledger.ledger import Ledger
+from roadstead.latencies import BOUNDS
 from tests.unit.gateway.ledger_world import BEGAN, HOUR, D, W
 
 
@@ -121,7 +121,7 @@ def stats(uptime: int, **counts: Any) -> str:
             found.append({"name": key, "value": value})
         else:
             buckets, seen = [], 0
-            for bound in LATENCY_BOUNDS:
+            for bound in BOUNDS:
                 seen += value.get(bound, 0)
                 buckets.append({"upper_bound": float(bound), "interval": 0, "cumulative": seen})
             histograms.append({"name": key, "buckets": buckets})
@@ -192,7 +192,7 @@ async def test_readings_that_are_none_add_nothing() -> None:
 def test_other_bounds_than_ours_go_to_the_next_that_holds_them() -> None:
     buckets = [{"upper_bound": bound, "cumulative": total} for bound, total in ((0.5, 1), (25, 3), (2500, 4), (1e9, 6))]
     seen = parse(orjson.dumps({"stats": [{"histograms": [{"name": "h", "buckets": buckets}]}]}).decode()).totals["h"]
-    assert {bound: count for bound, count in zip((*LATENCY_BOUNDS, "more"), seen, strict=True) if count} == {
+    assert {bound: count for bound, count in zip((*BOUNDS, "more"), seen, strict=True) if count} == {
         1: 1,
         50: 2,
         5000: 1,

@@ -9,7 +9,7 @@ from typing import Any, Final
 from roadstead.gateway.envoy.listener import listener
 from roadstead.gateway.envoy.resources import ANSWERS, HTTP_OPTIONS, LIMITS
 from roadstead.gateway.envoy.settings import TYPE, EnvoySettings, address
-from roadstead.gateway.ledger.history import LATENCY_BOUNDS
+from roadstead.latencies import BOUNDS
 
 HEAP_SHARE: Final = 0.8
 """Of the container's memory. The rest is for what isn't in Envoy's heap (its program, stacks, what Lua keeps: some 50 MiB), and for what
@@ -36,7 +36,7 @@ def bootstrap(settings: EnvoySettings) -> dict[str, Any]:
         },
         "stats_config": {
             "stats_matcher": {"inclusion_list": {"patterns": list(_statistics())}},
-            "histogram_bucket_settings": [{"match": {"prefix": "cluster."}, "buckets": list(LATENCY_BOUNDS)}],
+            "histogram_bucket_settings": [{"match": {"prefix": "cluster."}, "buckets": list(BOUNDS)}],
         },
         # Envoy itself would skip what a chunk holds beyond its size; somebody in front of it might not.
         "layered_runtime": {"layers": [{"name": "ours", "static_layer": {"envoy.reloadable_features.strict_chunk_parsing": True}}]},

@@ -14,8 +14,9 @@ from typing import Final, Protocol
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from roadstead.api.container import Protocol as Wire
-from roadstead.gateway.ledger.history import LATENCY, LATENCY_BOUNDS, USER_ERRORS
+from roadstead.gateway.ledger.history import LATENCY, USER_ERRORS
 from roadstead.gateway.ledger.ledger import Ledger
+from roadstead.latencies import by_bounds
 
 log = logging.getLogger(__name__)
 _WIRES: Final = "|".join(wire for wire in Wire if wire is not Wire.HTTP)
@@ -119,20 +120,9 @@ def parse(text: str) -> Seen:
     uptime = 0
     for stat in stats:
         for histogram in stat.histograms or ():
-            totals[histogram.name] = _by_latency(histogram.buckets)
+            totals[histogram.name] = by_bounds((bucket.upper_bound, bucket.cumulative) for bucket in histogram.buckets)
         if stat.name == "server.uptime":
             uptime = int(stat.value)
         elif stat.name:
             totals[stat.name] = [int(stat.value)]
     return Seen(uptime_seconds=uptime, totals=totals)
-
-
-def _by_latency(buckets: list[_Bucket]) -> list[int]:
-    """Counts by our bounds: a bucket of Envoy's goes to the first of ours that holds all of it (they are the same, see the bootstrap)."""
-    found, seen, place = [0] * (len(LATENCY_BOUNDS) + 1), 0, 0
-    for bucket in buckets:
-        while place < len(LATENCY_BOUNDS) and LATENCY_BOUNDS[place] < bucket.upper_bound:
-            place += 1
-        found[place] += bucket.cumulative - seen
-        seen = bucket.cumulative
-    return found

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from roadstead.counts import Figures, Question
-from roadstead.gateway.ledger.history import ISSUED, LATENCY, LATENCY_BOUNDS, SERVER_ERRORS, USER_ERRORS
+from roadstead.gateway.ledger.history import ISSUED, LATENCY, SERVER_ERRORS, USER_ERRORS
 from roadstead.gateway.ledger.ledger import Ledger
+from roadstead.latencies import at_quantile, slower
 
 
 def figures(ledger: Ledger, question: Question) -> Figures:
@@ -31,32 +30,8 @@ def figures(ledger: Ledger, question: Question) -> Figures:
     return found.model_copy(
         update={
             "user_errors": counts[USER_ERRORS],
+            "latencies": latencies,
             "response_milliseconds": at_quantile(latencies, question.quantile),
             "slow_requests": slower(latencies, question.slow_milliseconds),
         }
     )
-
-
-def at_quantile(latencies: Sequence[int], quantile: float) -> float | None:
-    """Milliseconds at a quantile, taking a bucket's requests for spread evenly over it; None without any."""
-    total = sum(latencies)
-    if not total:
-        return None
-    rank, seen, lower = quantile * total, 0, 0.0
-    for count, upper in zip(latencies, LATENCY_BOUNDS, strict=False):
-        if count and seen + count >= rank:
-            return lower + (upper - lower) * max(0.0, rank - seen) / count
-        seen, lower = seen + count, float(upper)
-    return lower
-
-
-def slower(latencies: Sequence[int], milliseconds: float) -> int:
-    """How many took longer: exact at a bucket's bound, else its requests are taken for spread evenly over it."""
-    found, lower = 0.0, 0.0
-    for count, upper in zip(latencies, (*LATENCY_BOUNDS, float("inf")), strict=False):
-        if milliseconds <= lower:
-            found += count
-        elif milliseconds < upper and upper != float("inf"):
-            found += count * (upper - milliseconds) / (upper - lower)
-        lower = float(upper)
-    return round(found)

@@ -17,16 +17,16 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from typing import Final, TypeAlias
 
+from roadstead.latencies import BOUNDS
+
 Counts: TypeAlias = list[int]
-"""By slot: ISSUED, SERVER_ERRORS, USER_ERRORS, then latencies by LATENCY_BOUNDS. Slots at the end that are missing are 0."""
+"""By slot: ISSUED, SERVER_ERRORS, USER_ERRORS, then latencies by their bounds. Slots at the end that are missing are 0."""
 Bucket: TypeAlias = list[int]
 """Number of a minute or an hour since 1970, then its Counts."""
 Buckets: TypeAlias = tuple[list[Bucket], list[Bucket]]
 """Minutes and hours."""
 ISSUED, SERVER_ERRORS, USER_ERRORS, LATENCY = 0, 1, 2, 3
-LATENCY_BOUNDS: Final = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000, 20_000, 30_000, 60_000, 300_000, 600_000, 3_600_000)
-"""Upper bounds in milliseconds; one more slot holds what took longer."""
-SLOTS: Final = LATENCY + len(LATENCY_BOUNDS) + 1
+SLOTS: Final = LATENCY + len(BOUNDS) + 1
 MINUTES: Final = 60
 """Minutes in an hour; a name, since tests compress both."""
 HOURS_KEPT: Final = 100_000
