@@ -1,4 +1,4 @@
-"""``/metrics`` of the gateway's process. What Envoy counts (requests, latencies) Prometheus scrapes from Envoy itself."""
+"""``/metrics`` of the gateway's process. Requests and latencies of each endpoint are apart from it: ``exposition``."""
 
 from __future__ import annotations
 

@@ -18,6 +18,7 @@ import uvloop
 from roadstead import __version__
 from roadstead.gateway.admin import Admin
 from roadstead.gateway.answers import Answerer
+from roadstead.gateway.exposition import Exposition
 from roadstead.gateway.health import Health
 from roadstead.gateway.http import listening
 from roadstead.gateway.parts import Parts
@@ -59,7 +60,9 @@ async def serve(settings: GatewaySettings) -> None:
         lag = LoopLag(parts.metrics.lagged)
         health = Health(parts.mirrors, admin, lag)
         await stack.enter_async_context(served(health.routes(), settings.health_port))
-        await stack.enter_async_context(served([metrics_route(parts.metrics.registry)], settings.metrics_port))
+        await stack.enter_async_context(
+            served([metrics_route(parts.metrics.registry), Exposition(parts.ledger).route()], settings.metrics_port)
+        )
         tasks = {name: asyncio.create_task(loop, name=name) for name, loop in parts.mirrors.loops().items()}
         tasks["lag"] = asyncio.create_task(lag.run(), name="lag")
         try:

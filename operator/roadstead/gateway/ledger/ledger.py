@@ -21,6 +21,7 @@ from roadstead.gateway.ledger.history import ISSUED, SERVER_ERRORS, Buckets, His
 from roadstead.gateway.ledger.moments import Moments
 from roadstead.gateway.ledger.present import NOTHING, Present, endpoint
 from roadstead.gateway.ledger.state import State, read
+from roadstead.gateway.ledger.totals import Totals
 
 RETENTION_SECONDS: Final = 31 * 86_400.0
 BUCKETS_A_PART: Final = 2000
@@ -56,6 +57,8 @@ class Ledger:
         """Since when every request is known of: it began with us, unless peers or the disk know more."""
         self.rated_since: float | None = None
         """The same of latencies and refusals."""
+        self.totals = Totals(process)
+        """What this process itself has counted, for Prometheus."""
         self._clock = clock
         self._origin = f"{process}/{now * 1000:.0f}"
         self._latest = 0
@@ -127,9 +130,10 @@ class Ledger:
         ]:
             self.gone(node)
 
-    def count(self, key: str, at: float, counts: Iterable[tuple[int, int]]) -> None:
+    def count(self, key: str, at: float, counts: Collection[tuple[int, int]]) -> None:
         """Add (slot, amount) pairs to what this process has counted for an endpoint."""
         self._history.add(self._origin, key, at, counts)
+        self.totals.add(key, at, counts)
         self._followers.counted(key, self._history.minute(at))
 
     def set_demand(self, key: str, held: int, waking: bool) -> None:
@@ -170,6 +174,10 @@ class Ledger:
     def last_request(self, key: str) -> float | None:
         """When an endpoint last got a request, to the half second; None if not within retention."""
         return self._requested.at.get(key)
+
+    def requested(self) -> Collection[tuple[str, float]]:
+        """The same of all endpoints, as (endpoint, moment)."""
+        return tuple(self._requested.at.items())
 
     def last_demand(self, key: str) -> float | None:
         """When the requests held for a Workload last changed in number."""
@@ -266,6 +274,7 @@ class Ledger:
         """Let go what is too old. To be called about once a minute; costs a look at every endpoint in use."""
         now = self._clock()
         self._history.prune(now)
+        self.totals.prune(now - self._retention_seconds)
         for moments in (self._requested, self._demanded):
             moments.prune(now, self._retention_seconds)
         self._present.prune(self.process)
