@@ -91,6 +91,14 @@ class ApiSettings(ServingSettings):
     """Addresses or networks whose X-Forwarded-Proto, -Host and -Prefix are believed."""
     gateway: str = ""
     """The gateway's processes, asked for statistics: host:port, all of that name's addresses; empty: statistics are null."""
+    prometheus: str = ""
+    """URL of a Prometheus that scrapes the gateway, for statistics that the gateway itself doesn't know (any more); empty: none."""
+    prometheus_token_file: Path | None = None
+    """File of the bearer token to show it; it may be filled later, or anew."""
+    prometheus_ca_file: Path | None = None
+    """File of the certificates that its own must be signed by; None: those that this machine trusts."""
+    prometheus_labels: tuple[tuple[str, str], ...] = ()
+    """Labels that our series have there besides their own, where it knows of several clusters."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

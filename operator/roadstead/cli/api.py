@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from ipaddress import ip_network
+from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit
 
 import typer
 
@@ -23,6 +25,7 @@ from roadstead.cli.process_options import (
     VerdictSeconds,
     run_process,
 )
+from roadstead.series import LABEL
 from roadstead.settings import ApiSettings
 
 DEFAULTS = ApiSettings()
@@ -66,6 +69,21 @@ def api(
         str, typer.Option(envvar="ROADSTEAD_GATEWAY", help="The gateway's peers, host:port, to ask for statistics; empty: these are null.")
     ] = DEFAULTS.gateway,
     certificates: Certificates = DEFAULTS.certificates,
+    prometheus: Annotated[
+        str, typer.Option(envvar="ROADSTEAD_PROMETHEUS", help="URL of a Prometheus, for statistics beyond the gateway's; empty: none.")
+    ] = DEFAULTS.prometheus,
+    prometheus_token_file: Annotated[
+        Path | None, typer.Option(envvar="ROADSTEAD_PROMETHEUS_TOKEN_FILE", help="Bearer token to show it.")
+    ] = DEFAULTS.prometheus_token_file,
+    prometheus_ca_file: Annotated[
+        Path | None, typer.Option(envvar="ROADSTEAD_PROMETHEUS_CA_FILE", help="Whom to trust there; absent: as usual.")
+    ] = DEFAULTS.prometheus_ca_file,
+    prometheus_labels: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--prometheus-label", envvar="ROADSTEAD_PROMETHEUS_LABELS", help="name=value that our series have there besides their own."
+        ),
+    ] = None,
 ) -> None:
     """Run the REST API until it is told to stop. Any number of replicas may run side by side."""
     for proxy in trusted_proxies or ():
@@ -73,6 +91,8 @@ def api(
             ip_network(proxy, strict=False)
         except ValueError as error:
             raise typer.BadParameter(f"--trusted-proxy: {error}") from error
+    if prometheus and (problem := _fault(prometheus)):
+        raise typer.BadParameter(f"--prometheus: {problem}")
     settings = ApiSettings(
         kubeconfig=kubeconfig,
         context=context,
@@ -95,8 +115,33 @@ def api(
         trusted_proxies=tuple(trusted_proxies or ()),
         gateway=gateway,
         certificates=certificates,
+        prometheus=prometheus,
+        prometheus_token_file=prometheus_token_file,
+        prometheus_ca_file=prometheus_ca_file,
+        prometheus_labels=tuple(_label(label) for label in prometheus_labels or ()),
     )
     # FastAPI and aiohttp cost most of a second, and only this command needs them.
     from roadstead.rest.server import run  # noqa: PLC0415
 
     run_process(run, settings)
+
+
+def _fault(url: str) -> str | None:
+    """What is wrong with a URL whose API is to be asked, in a sentence."""
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError as error:
+        return str(error)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        return "a URL begins with http:// or https:// and a host"
+    if parts.username is not None or parts.password is not None:
+        return "a user and a password don't belong into a URL that everybody can read; name a file with a token"
+    return "nothing may follow its path" if parts.query or parts.fragment else None
+
+
+def _label(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals or LABEL.fullmatch(name) is None:
+        raise typer.BadParameter(f"--prometheus-label: {text!r} isn't name=value")
+    return name, value

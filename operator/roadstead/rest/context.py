@@ -10,11 +10,11 @@ from fastapi import Depends, Request
 from roadstead.access.callers import Caller, Callers
 from roadstead.access.rights import Rights
 from roadstead.rest.cache import Cache
-from roadstead.rest.figures import GatewayFigures
 from roadstead.rest.keda import Keda
 from roadstead.rest.operators import Operators
 from roadstead.rest.pages import Proxies
 from roadstead.rest.reads import Reads
+from roadstead.rest.statistics import Statistics
 from roadstead.rest.store import Store
 from roadstead.settings import ApiSettings
 
@@ -31,7 +31,7 @@ class Api:
     store: Store
     operators: Operators
     keda: Keda
-    figures: GatewayFigures
+    statistics: Statistics
     proxies: Proxies
 
     def base(self, request: Request) -> str:

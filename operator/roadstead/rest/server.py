@@ -36,8 +36,10 @@ from roadstead.rest.keda import Keda
 from roadstead.rest.metrics import Metrics
 from roadstead.rest.operators import Operators
 from roadstead.rest.pages import Proxies
+from roadstead.rest.prometheus import Prometheus
 from roadstead.rest.protocol import Protocol
 from roadstead.rest.reads import Reads
+from roadstead.rest.statistics import Statistics
 from roadstead.rest.store import Store
 from roadstead.settings import ApiSettings
 
@@ -76,7 +78,7 @@ async def serve(settings: ApiSettings) -> None:
         lent = await stack.enter_async_context(ApiClient(callers_config, user_agent=agent, max_in_flight=IN_FLIGHT))
         metrics = Metrics()
         api = assembled(settings, own, lent, metrics)
-        stack.push_async_callback(api.figures.close)
+        stack.push_async_callback(api.statistics.close)
         edge = Edge(build(api), settings=settings, callers=api.callers, proxies=api.proxies, metrics=metrics)
         lag = LoopLag(metrics.lagged)
         health = Health(api.cache, lag)
@@ -116,9 +118,15 @@ def assembled(settings: ApiSettings, own: ApiClient, lent: ApiClient, metrics: M
         store=Store(lent, own, callers, rights),
         operators=Operators(own, settings.namespace),
         keda=Keda(own),
-        figures=GatewayFigures(settings.gateway, settings.certificates),
+        statistics=Statistics(GatewayFigures(settings.gateway, settings.certificates), _prometheus(settings)),
         proxies=Proxies.of(settings.trusted_proxies),
     )
+
+
+def _prometheus(settings: ApiSettings) -> Prometheus | None:
+    if not settings.prometheus:
+        return None
+    return Prometheus(settings.prometheus, settings.prometheus_token_file, settings.prometheus_ca_file, settings.prometheus_labels)
 
 
 def config(settings: ApiSettings, app: Edge) -> uvicorn.Config:

@@ -38,7 +38,8 @@ def test_without_flags_it_has_the_documented_defaults(started: list[ProcessSetti
 def test_every_setting_has_a_variable(started: list[ProcessSettings], command: str) -> None:
     kind, _ = COMMANDS[command]
     others = {"log_format": "json", "log_level": "WARNING", "trusted_proxies": ("10.0.0.0/8", "::1"), "peers": ("a:1", "b:2")}
-    others |= {name: Path("/k") for name in ("kubeconfig", "certificates", "state")}
+    others |= {name: Path("/k") for name in ("kubeconfig", "certificates", "state", "prometheus_token_file", "prometheus_ca_file")}
+    others |= {"prometheus": "https://prometheus.test/under/it", "prometheus_labels": ("cluster=a=b", "region=")}
     wanted = {}
     for field in fields(kind):
         default = getattr(kind(), field.name)
@@ -46,10 +47,28 @@ def test_every_setting_has_a_variable(started: list[ProcessSettings], command: s
     env = {f"ROADSTEAD_{name.upper()}": " ".join(value) if isinstance(value, tuple) else str(value) for name, value in wanted.items()}
     result = CliRunner().invoke(app, [command], env=env)
     assert result.exit_code == 0, result.output
+    if "prometheus_labels" in wanted:
+        wanted["prometheus_labels"] = (("cluster", "a=b"), ("region", ""))
     assert started == [kind(**wanted)]
 
 
-@pytest.mark.parametrize("flag", ["--trusted-proxy=everybody", "--port=0", "--request-seconds=0", "--log-format=xml"])
+@pytest.mark.parametrize(
+    "flag",
+    [
+        "--trusted-proxy=everybody",
+        "--port=0",
+        "--request-seconds=0",
+        "--log-format=xml",
+        "--prometheus=prometheus:9090",
+        "--prometheus=file:///etc/passwd",
+        "--prometheus=http://",
+        "--prometheus=http://prometheus:port",
+        "--prometheus=http://me:secret@prometheus",
+        "--prometheus=http://prometheus?query=1",
+        "--prometheus-label=cluster",
+        "--prometheus-label=my-cluster=a",
+    ],
+)
 def test_what_makes_no_sense_is_refused(started: list[ProcessSettings], flag: str) -> None:
     result = CliRunner().invoke(app, ["api", flag])
     assert result.exit_code == 2

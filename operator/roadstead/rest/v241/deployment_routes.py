@@ -158,14 +158,15 @@ async def stats(
     """What isn't known is null, never an invented zero.
 
     `period` is the one that the metrics are about: of the one asked for what the gateway knows of, in whole minutes, or in whole hours if
-    it began more than an hour ago. What the gateway refuses without asking the service isn't counted.
+    it began more than an hour ago; and what Prometheus knows of before, if there is one. What the gateway refuses without asking the
+    service isn't counted.
     """
     record = await api.reads.one(caller, api.cache.endpoints, id)
     end = end_time or datetime.now(UTC)
     start = start_time or end - statistics.DEFAULT
     if start >= end:
         raise invalid(("query", "startTime"), "startTime must be before endTime", RULE)
-    found = await api.figures.ask(statistics.question(record, start_time, end_time, quantile, slow))
+    found = await api.statistics.ask(statistics.question(record, start_time, end_time, quantile, slow))
     return answer(statistics.stats(found, start, end))
 
 
