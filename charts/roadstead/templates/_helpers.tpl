@@ -82,6 +82,11 @@ spec:
   endpoints:
     - port: metrics
       interval: {{ .root.Values.metrics.serviceMonitor.interval }}
+    {{- with .also }}
+    - port: metrics
+      path: {{ . }}
+      interval: {{ $.root.Values.metrics.serviceMonitor.interval }}
+    {{- end }}
 {{- end }}
 {{- end -}}
 

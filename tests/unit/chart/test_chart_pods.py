@@ -103,6 +103,10 @@ def test_the_apis_command_is_one_that_it_takes(full: list[Body], monkeypatch: py
             trusted_proxies=("10.0.0.0/8",),
             gateway="roadstead-gateway-peers.roadstead-system.svc:18001",
             certificates=Path("/certificates"),
+            prometheus="https://prometheus.example.test/under/it",
+            prometheus_token_file=Path("/prometheus/token"),
+            prometheus_ca_file=Path("/prometheus/ca.crt"),
+            prometheus_labels=(("cluster", 'a "b" c'),),
         )
     ]
 

@@ -58,6 +58,9 @@ def test_the_examples_ask_for_types_of_the_catalogue() -> None:
         ("platform.gpus=1", "at '/platform': additional properties 'gpus' not allowed"),
         ("priorityClasses.low=none", "at '/priorityClasses/low': got string, want integer"),
         ("metrics.serviceMonitor.interval=often", "at '/metrics/serviceMonitor/interval': 'often' does not match pattern"),
+        ("api.prometheus.url=prometheus:9090", "at '/api/prometheus/url': 'prometheus:9090' does not match pattern"),
+        ("api.prometheus.url=http://me:secret@prometheus", "at '/api/prometheus/url'"),
+        ("api.prometheus.labels.my-cluster=a", "at '/api/prometheus/labels': additional properties 'my-cluster' not"),
         ("imagePullSecrets[0]=mirror", "at '/imagePullSecrets/0': got string, want object"),
     ],
 )
