@@ -7,7 +7,7 @@ import shlex
 import sys
 from collections import deque
 
-from hack.cluster import binaries, envoy, everyday
+from hack.cluster import binaries, envoy, everyday, prometheus
 from hack.cluster.console import ClusterError, say
 from hack.cluster.demo import demo
 from hack.cluster.everyday import Everyday
@@ -32,6 +32,10 @@ def build(options: argparse.Namespace) -> None:
     if options.all:
         helm()
         envoy.binary()
+        try:
+            prometheus.binary()
+        except ClusterError as error:  # its tests are skipped then
+            say(str(error))
     if options.quiet:
         return
     for tools in sets:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from hack.cluster.binaries import cache_root
 from hack.cluster.console import ClusterError, say
+from hack.cluster.debian import unpack
 from hack.cluster.oci import Blob, Image, read_layer, write_image, write_layer
 
 REPOSITORY_ROOT = Path(__file__).parents[2]
@@ -82,7 +83,7 @@ def envoy_image() -> Image:
     file = binary()
 
     def fill(tree: Path) -> None:
-        _unpack(["libc6"], tree)
+        unpack(["libc6"], tree)
         for name in UNNEEDED:
             shutil.rmtree(tree / name, ignore_errors=True)
         _program(file, tree / "usr/local/bin/envoy")
@@ -106,7 +107,7 @@ def pause_image() -> Image:
     """What holds a pod's namespaces: busybox, which must be called by its own name, since it looks at it."""
 
     def fill(tree: Path) -> None:
-        _unpack(["busybox-static"], tree)
+        unpack(["busybox-static"], tree)
         for path in sorted(tree.iterdir()):
             if path.name != "bin":
                 shutil.rmtree(path)
@@ -119,7 +120,7 @@ def _python_layer() -> Blob:
     """A root filesystem with Python 3.11 and nothing else: no shell, no package manager."""
 
     def fill(tree: Path) -> None:
-        _unpack(PYTHON_PACKAGES, tree)
+        unpack(PYTHON_PACKAGES, tree)
         for name in UNNEEDED:
             shutil.rmtree(tree / name, ignore_errors=True)
         (tree / "usr/bin/python3").symlink_to("python3.11")
@@ -202,16 +203,6 @@ def _layer(name: str, digest: str, fill: Callable[[Path], None], python: str | N
         if python is not None:
             _compile(tree, python)
         return write_layer(tree, target)
-
-
-def _unpack(packages: Iterable[str], tree: Path) -> None:
-    """Download Debian packages and unpack them into the tree; their installation scripts don't run."""
-    with tempfile.TemporaryDirectory() as folder:
-        done = subprocess.run(["apt-get", "download", *packages], cwd=folder, capture_output=True, text=True, check=False)
-        if done.returncode != 0:
-            raise ClusterError(f"apt-get download failed (apt-get update may help):\n{done.stderr.strip()}")
-        for package in sorted(Path(folder).glob("*.deb")):
-            subprocess.run(["dpkg-deb", "-x", str(package), str(tree)], check=True)
 
 
 def _compile(tree: Path, folder: str) -> None:

@@ -12,15 +12,12 @@ import httpx
 import pytest
 
 from hack.cluster.control import ControlCluster
-from roadstead.api.identity import object_id
-from roadstead.names import API_VERSION
 from roadstead.rest.v241.models import Stats
-from tests.build import raw_artifact, raw_workload
-from tests.clusters import apply, wait_for
-from tests.support.gateways import Replica, endpoints, gateway_access, two_gateways
+from tests.build import raw_workload
+from tests.clusters import wait_for
+from tests.support.gateways import Replica, deployed, endpoints, gateway_access, two_gateways
 from tests.support.pods import pod
 from tests.support.rest import Served, account, client_of, running_api
-from tests.world import here
 
 Body = dict[str, Any]
 Gateways = tuple[Replica, Replica]
@@ -42,18 +39,6 @@ def counting_api(cluster: ControlCluster, api_kubeconfig: Path, gateways: Gatewa
     folder = str(cluster.state / "gateway-certificates")
     with running_api(cluster, api_kubeconfig, ROADSTEAD_GATEWAY=target, ROADSTEAD_CERTIFICATES=folder) as served:
         yield served
-
-
-def deployed(cluster: ControlCluster, namespace: str, name: str) -> str:
-    """A Workload and a Deployment in front of it; returns its id."""
-    front = {
-        "apiVersion": API_VERSION,
-        "kind": "Deployment",
-        "metadata": {"name": name},
-        "spec": {"workloadRef": {"name": raw_workload()["metadata"]["name"]}},
-    }
-    apply(cluster, here(namespace, raw_artifact(status="registered")), here(namespace, raw_workload()), here(namespace, front))
-    return object_id("deployments", namespace, name)
 
 
 def test_what_went_through_the_gateways_is_told_exactly(

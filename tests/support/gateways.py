@@ -21,10 +21,14 @@ from hack.cluster import envoy
 from hack.cluster.api import Cluster
 from hack.cluster.control import free_ports
 from hack.cluster.processes import answers
+from roadstead.api.identity import object_id
 from roadstead.certificates import dns_names, renewal
 from roadstead.gateway.envoy.bootstrap import bootstrap
 from roadstead.gateway.envoy.settings import EnvoySettings
+from roadstead.names import API_VERSION
+from tests.build import raw_artifact, raw_workload
 from tests.clusters import NAMESPACE, ROOT, apply, wait_for
+from tests.world import here
 
 GATEWAY_ACCOUNT = "roadstead-gateway"
 READY: Mapping[str, bool] = {"ready": True, "serving": True, "terminating": False}
@@ -131,6 +135,18 @@ def endpoint_slice(namespace: str, name: str, port: int, protocol: str = "http",
         "ports": [{"name": "http", "port": port, "protocol": "TCP", "appProtocol": protocol}],
         "endpoints": [{"addresses": [own_address()], "conditions": dict(conditions)}],
     }
+
+
+def deployed(cluster: Cluster, namespace: str, name: str) -> str:
+    """A Workload and a Deployment in front of it; returns its id."""
+    front = {
+        "apiVersion": API_VERSION,
+        "kind": "Deployment",
+        "metadata": {"name": name},
+        "spec": {"workloadRef": {"name": raw_workload()["metadata"]["name"]}},
+    }
+    apply(cluster, here(namespace, raw_artifact(status="registered")), here(namespace, raw_workload()), here(namespace, front))
+    return object_id("deployments", namespace, name)
 
 
 def endpoints(cluster: Cluster, namespace: str, name: str, *ports: int) -> None:
