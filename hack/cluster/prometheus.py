@@ -11,6 +11,7 @@ import shutil
 import tempfile
 import urllib.request
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import yaml
@@ -22,25 +23,25 @@ from hack.cluster.processes import Command, Running, start, wait_until
 
 LOOPBACK = "127.0.0.1"
 READY_SECONDS = 60
-PROGRAM = "usr/bin/prometheus"
+PROGRAMS = ("prometheus", "promtool")
 
 
-def binary() -> Path:
-    """The prometheus binary: from PATH, from the cache, or from the package. Raises ClusterError when it can't be had."""
-    if found := shutil.which("prometheus"):
+def binary(name: str = "prometheus") -> Path:
+    """One of the PROGRAMS: from PATH, from the cache, or from the package. Raises ClusterError when it can't be had."""
+    if found := shutil.which(name):
         return Path(found)
-    target = cache_root() / "tools" / "prometheus" / "debian" / "prometheus"
-    if target.exists():
-        return target
-    say("Downloading Prometheus (19 MB)")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent) as folder:
-        try:
-            unpack(["prometheus"], Path(folder))
-        except ClusterError as error:
-            raise ClusterError(f"Prometheus can't be had; install one: {error}") from error
-        os.replace(Path(folder) / PROGRAM, target)
-    return target
+    target = cache_root() / "tools" / "prometheus" / "debian"
+    if not target.exists():
+        say("Downloading Prometheus (19 MB)")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=target.parent) as folder:
+            try:
+                unpack(["prometheus"], Path(folder))
+            except ClusterError as error:
+                raise ClusterError(f"Prometheus can't be had; install one: {error}") from error
+            with suppress(OSError):  # somebody else was quicker
+                os.rename(Path(folder) / "usr" / "bin", target)
+    return target / name
 
 
 def command(

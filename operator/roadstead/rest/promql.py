@@ -22,7 +22,7 @@ from roadstead import series
 from roadstead.counts import Figures
 from roadstead.latencies import by_bounds
 
-SHORTEST_SECONDS: Final = 60.0
+SHORTEST_SECONDS: Final = 10.0
 """Less is not asked for: too few samples tell of it."""
 LONGEST_SECONDS: Final = 366 * 86_400.0
 """More is not asked for: each sample of the period is read."""
@@ -40,13 +40,14 @@ class Span:
     end: float
 
     @property
-    def seconds(self) -> int:
-        return max(1, round(self.end - self.start))
+    def length(self) -> str:
+        """As PromQL says it."""
+        return f"{max(1, round(1000 * (self.end - self.start)))}ms"
 
     @property
     def step(self) -> int:
         """Seconds between two of the LOOKS."""
-        return max(5, math.ceil(self.seconds / LOOKS))
+        return max(5, math.ceil((self.end - self.start) / LOOKS))
 
 
 class _Sample(BaseModel):
@@ -73,15 +74,15 @@ def counted(key: str, span: Span, more: Sequence[tuple[str, str]] = ()) -> str:
     Raises ValueError if ``key`` isn't the name by which an endpoint is counted.
     """
     mine, theirs = _selector(key, more), _braces(_matchers(more))
-    period, looks = f"[{span.seconds}s]", f"[{span.seconds}s:{span.step}s]"
-    early = f"max by (counter) (max_over_time({series.SINCE}{mine}{period})) <= {span.end - span.seconds:.3f}"
+    period, looks = f"[{span.length}]", f"[{span.length}:{span.step}s]"
+    early = f"max by (counter) (max_over_time({series.SINCE}{mine}{period})) <= {span.start:.3f}"
 
     def added(name: str, *labels: str) -> str:
         of, by = f"{name}{mine}", f"by ({', '.join(('counter', *labels))})"  # of one that is scraped twice, the larger
         last = f"max {by} (max_over_time({of}{period}))"
         # Of a counter that is older than the period, but wasn't looked at just before it: what it said first.
         first = f"min {by} (min_over_time({of}{looks})) and on (counter) ({early})"
-        before = f"max {by} ({of} offset {span.seconds}s) or ({first}) or 0 * {last}"
+        before = f"max {by} ({of} offset {span.length}) or ({first}) or 0 * {last}"
         return f"sum by ({', '.join(labels)}) ({last} - ({before}))"
 
     seen = f"timestamp({series.PROCESSES}{theirs}){looks}"
@@ -97,8 +98,8 @@ def counted(key: str, span: Span, more: Sequence[tuple[str, str]] = ()) -> str:
 
 def requested(key: str, span: Span, more: Sequence[tuple[str, str]] = ()) -> str:
     """The expression for the last request of a span; raises as ``counted``."""
-    step = max(5, span.seconds // 5000)  # processes tell of a request for a month, so that a look now and then will do
-    return _all(requested=f"max(max_over_time({series.LAST}{_selector(key, more)}[{span.seconds}s:{step}s]))")
+    step = max(5, int(span.end - span.start) // 5000)  # processes tell of a request for a month, so that a look now and then will do
+    return _all(requested=f"max(max_over_time({series.LAST}{_selector(key, more)}[{span.length}:{step}s]))")
 
 
 def figures(answer: bytes, span: Span) -> Figures | None:

@@ -30,11 +30,11 @@ def looked(first: float = AT, last: float = AT + 3600, looks: int = 100) -> list
 def test_what_a_counter_has_added_is_its_last_value_less_the_one_before() -> None:
     text = counted(KEY, HOUR)
     name = f"roadstead_gateway_endpoint_requests_total{MINE}"
-    last = f"max by (counter) (max_over_time({name}[3600s]))"
+    last = f"max by (counter) (max_over_time({name}[3600000ms]))"
     since = f"roadstead_gateway_endpoint_since_timestamp_seconds{MINE}"
-    early = f"max by (counter) (max_over_time({since}[3600s])) <= {AT:.3f}"
-    first = f"min by (counter) (min_over_time({name}[3600s:8s])) and on (counter) ({early})"
-    assert f"sum by () ({last} - (max by (counter) ({name} offset 3600s) or ({first}) or 0 * {last}))" in text
+    early = f"max by (counter) (max_over_time({since}[3600000ms])) <= {AT:.3f}"
+    first = f"min by (counter) (min_over_time({name}[3600000ms:8s])) and on (counter) ({early})"
+    assert f"sum by () ({last} - (max by (counter) ({name} offset 3600000ms) or ({first}) or 0 * {last}))" in text
     for figure in ("first", "last", "looks", "requests", "errors", "latencies"):
         assert f'"figure", "{figure}", "", "")' in text
     assert "increase(" not in text

@@ -67,7 +67,7 @@ def test_the_period_that_can_be_known(question: Question, span: Span) -> None:
         (Figures(in_flight=1), Gaps(PERIOD, None)),
         (gateways(NOW - 60 * DAY), Gaps(None, None)),
         (gateways(NOW - 60 * DAY - 1800), Gaps(None, None)),
-        (gateways(NOW - 60 * DAY + 59), Gaps(None, None)),
+        (gateways(NOW - 60 * DAY + 9), Gaps(None, None)),
         (gateways(NOW - 31 * DAY), Gaps(Span(NOW - 60 * DAY, NOW - 31 * DAY), None)),
         (
             gateways(NOW - 31 * DAY, user_errors=None, slow_requests=None),
