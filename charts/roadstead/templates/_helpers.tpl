@@ -59,6 +59,10 @@ metadata:
     app.kubernetes.io/component: {{ .component }}
 spec:
   type: ClusterIP
+  {{- if .also }}
+  # What a pod counts while it drains is looked at too.
+  publishNotReadyAddresses: true
+  {{- end }}
   selector:
     {{- include "roadstead.selector" . | nindent 4 }}
   ports:

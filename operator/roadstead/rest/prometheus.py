@@ -55,7 +55,11 @@ class Prometheus:
 
     async def figures(self, key: str, span: Span) -> Figures | None:
         """What was counted at an endpoint; None if that isn't known. ``start`` and ``end`` are of the part of the span that is."""
-        return await self._asked(promql.counted(key, span, self._labels), span, lambda answer: promql.figures(answer, span))
+        found, latencies = await asyncio.gather(
+            self._asked(promql.counted(key, span, self._labels), span, lambda answer: promql.figures(answer, span)),
+            self._asked(promql.timed(key, span, self._labels), span, promql.latencies),
+        )
+        return None if found is None else found.model_copy(update={"latencies": latencies})
 
     async def last_request(self, key: str, span: Span) -> float | None:
         """When the endpoint got its last request in a span; None if that isn't known, or there was none."""

@@ -1,7 +1,7 @@
 """What Prometheus is asked about an endpoint, and how its answer is read: text in, figures out, no I/O.
 
-One expression asks for everything, so that there is one answer to wait for and all of it is of the same moment. Each part bears a label
-``figure`` that says what it is.
+One expression asks for all counts, so that all are of the same moment; each part bears a label ``figure`` that says what it is. Another
+asks for latencies, which are seven times as many samples: where they take too long, the counts are still there.
 
 Not ``increase``, which estimates beyond its samples, and misses what a counter begins with: the request that wakes a Workload. A counter of
 ours never falls and says when it began. So what it has added is its last value in the period, less the one that it had at the beginning:
@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -22,6 +22,7 @@ from roadstead import series
 from roadstead.counts import Figures
 from roadstead.latencies import by_bounds
 
+Labels: TypeAlias = Sequence[tuple[str, str]]
 SHORTEST_SECONDS: Final = 10.0
 """Less is not asked for: too few samples tell of it."""
 LONGEST_SECONDS: Final = 366 * 86_400.0
@@ -68,35 +69,28 @@ class _Answer(BaseModel):
     warnings: list[str] = []
 
 
-def counted(key: str, span: Span, more: Sequence[tuple[str, str]] = ()) -> str:
-    """The expression, to be evaluated at the span's end. ``more`` are labels that the series have besides their own.
+def counted(key: str, span: Span, more: Labels = ()) -> str:
+    """The expression for requests and errors, to be evaluated at the span's end. ``more`` are labels that the series have besides ours.
 
     Raises ValueError if ``key`` isn't the name by which an endpoint is counted.
     """
-    mine, theirs = _selector(key, more), _braces(_matchers(more))
-    period, looks = f"[{span.length}]", f"[{span.length}:{span.step}s]"
-    early = f"max by (counter) (max_over_time({series.SINCE}{mine}{period})) <= {span.start:.3f}"
-
-    def added(name: str, *labels: str) -> str:
-        of, by = f"{name}{mine}", f"by ({', '.join(('counter', *labels))})"  # of one that is scraped twice, the larger
-        last = f"max {by} (max_over_time({of}{period}))"
-        # Of a counter that is older than the period, but wasn't looked at just before it: what it said first.
-        first = f"min {by} (min_over_time({of}{looks})) and on (counter) ({early})"
-        before = f"max {by} ({of} offset {span.length}) or ({first}) or 0 * {last}"
-        return f"sum by ({', '.join(labels)}) ({last} - ({before}))"
-
-    seen = f"timestamp({series.PROCESSES}{theirs}){looks}"
+    theirs = f"{series.PROCESSES}{_braces(_matchers(more))}"
+    seen = f"timestamp({theirs})[{span.length}:{span.step}s]"
     return _all(
         first=f"min(min_over_time({seen}))",
         last=f"max(max_over_time({seen}))",
-        looks=f"max(count_over_time({series.PROCESSES}{theirs}{period}))",
-        requests=added(series.REQUESTS),
-        errors=added(series.ERRORS, "class"),
-        latencies=added(f"{series.SECONDS}_bucket", "le"),
+        looks=f"max(count_over_time({theirs}[{span.length}]))",
+        requests=_added(series.REQUESTS, key, span, more),
+        errors=_added(series.ERRORS, key, span, more, "class"),
     )
 
 
-def requested(key: str, span: Span, more: Sequence[tuple[str, str]] = ()) -> str:
+def timed(key: str, span: Span, more: Labels = ()) -> str:
+    """The expression for latencies; as ``counted``."""
+    return _all(latencies=_added(f"{series.SECONDS}_bucket", key, span, more, "le"))
+
+
+def requested(key: str, span: Span, more: Labels = ()) -> str:
     """The expression for the last request of a span; raises as ``counted``."""
     step = max(5, int(span.end - span.start) // 5000)  # processes tell of a request for a month, so that a look now and then will do
     return _all(requested=f"max(max_over_time({series.LAST}{_selector(key, more)}[{span.length}:{step}s]))")
@@ -105,9 +99,8 @@ def requested(key: str, span: Span, more: Sequence[tuple[str, str]] = ()) -> str
 def figures(answer: bytes, span: Span) -> Figures | None:
     """What the answer to ``counted`` says; None if nobody was looked at then. Raises ValueError if it can't be read, or isn't whole."""
     found: dict[str, list[tuple[Mapping[str, str], float]]] = {}
-    for sample in _samples(answer):
-        if math.isfinite(value := float(sample.value[1])):
-            found.setdefault(sample.metric.get("figure", ""), []).append((sample.metric, value))
+    for labels, value in _samples(answer):
+        found.setdefault(labels.get("figure", ""), []).append((labels, value))
     if not {"first", "last", "looks"} <= found.keys() or found["looks"][0][1] < 2:
         return None
     first, last = found["first"][0][1], found["last"][0][1]
@@ -115,45 +108,60 @@ def figures(answer: bytes, span: Span) -> Figures | None:
     end = span.end if last >= span.end - span.step - LATE_SECONDS else last
     # What was added shows between two looks. Who was looked at and named no such endpoint has counted nothing there.
     errors = {labels.get("class"): round(value) for labels, value in found.get("errors", ())}
-    buckets = sorted((round(1000 * float(labels["le"]), 6), round(value)) for labels, value in found.get("latencies", ()) if "le" in labels)
     return Figures(
         start=start,
         end=end,
         requests=sum(round(value) for _, value in found.get("requests", ())),
         user_errors=errors.get(series.USER, 0),
         server_errors=errors.get(series.SERVER, 0),
-        latencies=by_bounds(buckets),
     )
+
+
+def latencies(answer: bytes) -> list[int]:
+    """What the answer to ``timed`` says, by latencies.BOUNDS. Raises as ``figures``."""
+    return by_bounds(sorted((round(1000 * float(labels["le"]), 6), round(value)) for labels, value in _samples(answer) if "le" in labels))
 
 
 def last_request(answer: bytes) -> float | None:
     """What the answer to ``requested`` says. Raises as ``figures``."""
-    moments = [value for sample in _samples(answer) if math.isfinite(value := float(sample.value[1]))]
-    return max(moments, default=None)
+    return max((value for _, value in _samples(answer)), default=None)
 
 
-def _samples(answer: bytes) -> list[_Sample]:
+def _added(name: str, key: str, span: Span, more: Labels, *labels: str) -> str:
+    """What counters have added in a span, by these labels."""
+    mine = _selector(key, more)
+    of, by = f"{name}{mine}", f"by ({', '.join(('counter', *labels))})"
+    last = f"max {by} (max_over_time({of}[{span.length}]))"  # of one that is scraped twice, the larger
+    # Of a counter that is older than the period, but wasn't looked at just before it: what it said first.
+    early = f"max by (counter) (max_over_time({series.SINCE}{mine}[{span.length}])) <= {span.start:.3f}"
+    first = f"min {by} (min_over_time({of}[{span.length}:{span.step}s])) and on (counter) ({early})"
+    before = f"max {by} ({of} offset {span.length}) or ({first}) or 0 * {last}"
+    return f"sum by ({', '.join(labels)}) ({last} - ({before}))"
+
+
+def _samples(answer: bytes) -> list[tuple[Mapping[str, str], float]]:
+    """Labels and values; numbers only."""
     try:
         read = _Answer.model_validate_json(answer)
     except ValidationError as error:
         raise ValueError(f"not an answer of Prometheus: {error.errors()[0]['msg']}") from error
     if read.warnings:  # of several places behind one address one didn't answer, for example
         raise ValueError(f"not a whole answer: {read.warnings[0][:200]}")
-    return read.data.result
+    return [(sample.metric, value) for sample in read.data.result if math.isfinite(value := float(sample.value[1]))]
 
 
 def _all(**parts: str) -> str:
     return " or ".join(f'label_replace({part}, "figure", "{name}", "", "")' for name, part in parts.items())
 
 
-def _selector(key: str, more: Sequence[tuple[str, str]]) -> str:
+def _selector(key: str, more: Labels) -> str:
     labels = series.labels(key)
     if labels is None:
         raise ValueError(f"{key!r} is not an endpoint's name")
     return _braces([labels, *_matchers(more)])
 
 
-def _matchers(more: Sequence[tuple[str, str]]) -> list[str]:
+def _matchers(more: Labels) -> list[str]:
     for name, _ in more:
         if not series.LABEL.fullmatch(name):
             raise ValueError(f"{name!r} is not a label's name")

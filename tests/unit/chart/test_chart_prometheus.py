@@ -33,5 +33,6 @@ def test_endpoints_are_scraped_where_statistics_need_it(full: list[Body]) -> Non
         return [endpoint.get("path", "/metrics") for endpoint in named(bodies, "ServiceMonitor", name)["spec"]["endpoints"]]
 
     assert paths(full, "roadstead-gateway") == ["/metrics", "/metrics/endpoints"]
+    assert named(full, "Service", "roadstead-gateway-metrics")["spec"]["publishNotReadyAddresses"] is True, "one that drains still counts"
     assert paths(full, "roadstead-api") == ["/metrics"]
     assert paths(objects("--set", "metrics.serviceMonitor.enabled=true"), "roadstead-gateway") == ["/metrics"]

@@ -69,10 +69,12 @@ def said(text: str, status: int = 200) -> Answer:
 
 
 async def test_a_question_is_a_form_and_bears_the_token_of_the_moment(tmp_path: Path) -> None:
-    asked: list[tuple[str, str, str | None, dict[str, list[str]]]] = []
+    asked: list[tuple[str, str, str | None]] = []
+    forms: list[dict[str, list[str]]] = []
 
     async def answer(request: web.Request) -> web.StreamResponse:
-        asked.append((request.method, request.path, request.headers.get("Authorization"), parse_qs(await request.text())))
+        asked.append((request.method, request.path, request.headers.get("Authorization")))
+        forms.append(parse_qs(await request.text()))
         return web.Response(text=SOME)
 
     token = tmp_path / "token"
@@ -83,12 +85,21 @@ async def test_a_question_is_a_form_and_bears_the_token_of_the_moment(tmp_path: 
         await prometheus.last_request(KEY, SPAN)
     assert found is not None
     assert found.requests == 7
-    assert [(method, path, bearer) for method, path, bearer, _ in asked] == [
-        ("POST", "/under/it/api/v1/query", "Bearer one"),
-        ("POST", "/under/it/api/v1/query", "Bearer two"),
-    ]
-    assert asked[0][3]["time"] == ["1800003600.000"]
-    assert asked[0][3]["partial_response"] == ["false"]
+    one, two = (("POST", "/under/it/api/v1/query", f"Bearer {which}") for which in ("one", "two"))
+    assert asked == [one, one, two]
+    assert forms[0]["time"] == ["1800003600.000"]
+    assert forms[0]["partial_response"] == ["false"]
+
+
+async def test_where_latencies_are_too_much_the_counts_are_there() -> None:
+    async def answer(request: web.Request) -> web.StreamResponse:
+        heavy = "_bucket" in parse_qs(await request.text())["query"][0]
+        return web.Response(text='{"status":"error","error":"too many samples"}', status=422) if heavy else web.Response(text=SOME)
+
+    async with serving(answer) as url, client(url) as prometheus:
+        found = await prometheus.figures(KEY, SPAN)
+    assert found is not None
+    assert (found.requests, found.latencies) == (7, None)
 
 
 async def test_the_token_follows_no_redirect(tmp_path: Path) -> None:
