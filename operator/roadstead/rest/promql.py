@@ -106,6 +106,8 @@ def figures(answer: bytes, span: Span) -> Figures | None:
     first, last = found["first"][0][1], found["last"][0][1]
     start = span.start if first <= span.start + span.step else first
     end = span.end if last >= span.end - span.step - LATE_SECONDS else last
+    if not span.start <= start < end <= span.end:  # seen for a moment only
+        return None
     # What was added shows between two looks. Who was looked at and named no such endpoint has counted nothing there.
     errors = {labels.get("class"): round(value) for labels, value in found.get("errors", ())}
     return Figures(

@@ -56,7 +56,7 @@ class Statistics:
         if self._prometheus is None or (found is not None and found.last_request_at is not None):
             return None
         last = await self._prometheus.last_request(key, Span(min(now, max(question.not_before, now - LONGEST_SECONDS)), now))
-        return last if last is not None and last >= question.not_before else None
+        return min(last, now) if last is not None and last >= question.not_before else None
 
     async def close(self) -> None:
         """Ask nobody any more."""
@@ -110,7 +110,8 @@ def joined(question: Question, found: Figures | None, before: Figures | None, wi
 def _after(before: Figures, then: Figures) -> dict[str, Any]:
     """Counts of two periods as those of one. There may be time between them, of which nobody knows anything."""
     latencies = None
-    if before.latencies is not None and then.latencies is not None:
+    # A gateway of another version may keep other steps.
+    if before.latencies is not None and then.latencies is not None and len(before.latencies) == len(then.latencies):
         latencies = [one + other for one, other in zip(before.latencies, then.latencies, strict=True)]
     return {
         "start": before.start,

@@ -86,7 +86,18 @@ def test_who_was_looked_at_and_named_no_endpoint_has_counted_none() -> None:
     assert found == Figures(start=AT, end=AT + 3600, requests=0, user_errors=0, server_errors=0)
 
 
-@pytest.mark.parametrize("samples", [[], looked(looks=1), [("requests", 4.0, {})], [*looked()[:2], ("looks", "NaN", {})]])
+@pytest.mark.parametrize(
+    "samples",
+    [
+        [],
+        looked(looks=1),
+        looked(first=AT + 3600, last=AT + 3600),
+        looked(first=1e300),
+        looked(last=-1e300),
+        [("requests", 4.0, {})],
+        [*looked()[:2], ("looks", "NaN", {})],
+    ],
+)
 def test_of_what_nobody_looked_at_nothing_is_known(samples: list[Any]) -> None:
     assert figures(answer(*samples), HOUR) is None
 

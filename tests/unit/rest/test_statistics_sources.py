@@ -114,6 +114,12 @@ def test_what_one_of_two_periods_leaves_open_is_open() -> None:
     assert (whole.user_errors, whole.latencies, whole.response_milliseconds, whole.slow_requests) == (None, None, None, None)
 
 
+def test_latencies_in_other_steps_are_not_added() -> None:
+    whole = joined(ASKED, gateways(NOW - 31 * DAY, latencies=[1, 2]), BEFORE, None)
+    assert whole is not None
+    assert (whole.requests, whole.latencies, whole.slow_requests) == (1100, None, None)
+
+
 def test_what_the_gateway_does_not_know_of_its_own_period_is_taken_from_prometheus() -> None:
     found = gateways(NOW - 3600, user_errors=None, latencies=None, response_milliseconds=None, slow_requests=None)
     within = Figures(start=NOW - 3600, end=NOW, requests=99, server_errors=0, user_errors=4, latencies=latencies(_10=99))
