@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-import urllib.request
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -19,7 +18,7 @@ import yaml
 from hack.cluster.binaries import cache_root
 from hack.cluster.console import ClusterError, say
 from hack.cluster.debian import unpack
-from hack.cluster.processes import Command, Running, start, wait_until
+from hack.cluster.processes import Command, Running, answers, start, wait_until
 
 LOOPBACK = "127.0.0.1"
 READY_SECONDS = 60
@@ -71,13 +70,5 @@ def command(
 def started(one: Command, folder: Path, port: int) -> Running:
     """The process, once it answers. Its log is in the folder."""
     running = start(one, folder)
-    wait_until(lambda: _ready(port), "Prometheus", READY_SECONDS, [running])
+    wait_until(lambda: answers(f"http://{LOOPBACK}:{port}/-/ready"), "Prometheus", READY_SECONDS, [running])
     return running
-
-
-def _ready(port: int) -> bool:
-    try:
-        with urllib.request.urlopen(f"http://{LOOPBACK}:{port}/-/ready", timeout=2) as answer:
-            return bool(answer.status == 200)
-    except OSError:
-        return False
