@@ -9,9 +9,10 @@ from typing import Annotated, Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from roadstead.series import LETTERS
+
 SERVICE: Final = "roadstead.gateway.Peers"
 CALL: Final = f"/{SERVICE}/Figures"
-LETTERS: Final = {"workloads": "w", "deployments": "d"}
 
 Moment = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from roadstead.counts import LETTERS
-
+LETTERS: Final = {"workloads": "w", "deployments": "d"}
+"""What an endpoint is counted by: ``w-<id>`` or ``d-<id>``."""
 PROCESSES: Final = "roadstead_gateway_endpoints"
 """How many endpoints a ``process`` has counted requests of. It is always there: where it is, no series of an endpoint means no request."""
 REQUESTS: Final = "roadstead_gateway_endpoint_requests_total"

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from typing import Final
 
 from roadstead.api.scaling import ScalingMetric
-from roadstead.counts import LETTERS
 from roadstead.gateway.directory import DEPLOYMENT, WORKLOAD, Directory
 from roadstead.gateway.ledger.ledger import Ledger
 from roadstead.kube.resource import Key
+from roadstead.series import LETTERS
 
 POLLS: Final = 2
 """Demand is remembered for so many of KEDA's polling intervals, so that none falls between two looks."""
