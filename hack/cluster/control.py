@@ -14,7 +14,7 @@ import socket
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from hack.cluster import binaries
@@ -62,7 +62,12 @@ class ControlCluster(Cluster):
 
 @contextmanager
 def control_cluster(
-    *, kwok: bool = False, audit: bool = True, state: Path | None = None, extra_apiserver_flags: Sequence[str] = ()
+    *,
+    kwok: bool = False,
+    audit: bool = True,
+    state: Path | None = None,
+    extra_apiserver_flags: Sequence[str] = (),
+    apiserver_environment: Sequence[tuple[str, str]] = (),
 ) -> Iterator[ControlCluster]:
     """Run a control tier for the length of the ``with`` block; builds missing binaries first.
 
@@ -76,7 +81,7 @@ def control_cluster(
             stack.callback(shutil.rmtree, state, ignore_errors=True)
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                cluster = _start(state, kwok, audit, extra_apiserver_flags)
+                cluster = _start(state, kwok, audit, extra_apiserver_flags, apiserver_environment)
                 break
             except _PortTakenError:
                 if attempt == ATTEMPTS:
@@ -88,7 +93,7 @@ def control_cluster(
         yield cluster
 
 
-def _start(state: Path, kwok: bool, audit: bool, extra: Sequence[str]) -> ControlCluster:
+def _start(state: Path, kwok: bool, audit: bool, extra: Sequence[str], environment: Sequence[tuple[str, str]]) -> ControlCluster:
     api, etcd, peer, kwok_port = free_ports(4)
     url = f"https://{LOOPBACK}:{api}"
     plane = ControlPlane.create(state, url=url, etcd_ports=(etcd, peer), names=NAMES, addresses=(LOOPBACK, FIRST_SERVICE))
@@ -103,7 +108,8 @@ def _start(state: Path, kwok: bool, audit: bool, extra: Sequence[str]) -> Contro
         database = launch(plane.etcd())
         wait_until(lambda: etcd_healthy(etcd), "etcd", 30, [database])
         flags = ("--endpoint-reconciler-type=none", *extra)
-        launch(plane.apiserver(port=api, bind=LOOPBACK, advertise=LOOPBACK, services=SERVICES, audit=audit, extra=flags))
+        server = plane.apiserver(port=api, bind=LOOPBACK, advertise=LOOPBACK, services=SERVICES, audit=audit, extra=flags)
+        launch(replace(server, environment=tuple(environment)))
         watched = list(cluster.processes.values())
         wait_until(cluster.ready, "the API server", 60, watched)
         launch(plane.controller_manager())

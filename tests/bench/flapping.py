@@ -30,7 +30,7 @@ from tests.world import here
 
 NAMESPACE = "ours"
 FLAPS_PER_SECOND = 20
-ROUNDS = 5
+ROUNDS = 4
 PROBES = 150
 """In each turn, 50 ms apart."""
 CALM, FOREIGN, FLAPPING = "calm", "beside as many writes that aren't ours", "while one Workload flaps"
@@ -79,7 +79,7 @@ async def run(cluster: ControlCluster, count: int) -> tuple[Samples, float]:
                     if what == FLAPPING:
                         seconds += time.monotonic() - began
                         writes += written(requests(cluster, mark)) - PROBES
-                    await asyncio.sleep(5)
+                    await asyncio.sleep(2)
                 told = {what: f"{1000 * share(values, 0.99):.0f} ms" for what, values in samples.items()}
                 print(count, "Workloads, p99 so far:", told, flush=True)
     return samples, writes / seconds

@@ -44,7 +44,8 @@ class WorkQueue(Generic[K]):
         self._low: OrderedDict[K, float] = OrderedDict()
         self._busy: dict[K, bool | None] = {}
         """Keys handed out; the value says how to queue the key again when done (None: not at all, else: low?)."""
-        self._timers: dict[K, asyncio.TimerHandle] = {}
+        self._timers: dict[K, tuple[float, asyncio.Handle]] = {}
+        """When it is due, and what makes it so. Not every loop's handle tells when: uvloop's doesn't, if that is at once."""
         self._failures: dict[K, int] = {}
         self._paid: dict[K, float] = {}
         """Until when a key's looks so far would have lasted at LOOKS_A_SECOND; what is past is forgotten by and by."""
@@ -114,10 +115,10 @@ class WorkQueue(Generic[K]):
         when = loop.time() + seconds
         pending = self._timers.get(key)
         if pending is not None:
-            if pending.when() <= when:
+            if pending[0] <= when:
                 return
-            pending.cancel()
-        self._timers[key] = loop.call_at(when, self._due, key)
+            pending[1].cancel()
+        self._timers[key] = when, loop.call_at(when, self._due, key)
 
     async def get(self) -> K:
         """The next key, once the gate is open. Call ``done`` for it, whatever happens."""

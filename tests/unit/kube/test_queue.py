@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+import uvloop
 
 from roadstead.kube.errors import Fenced, Forbidden, Invalid, TooManyRequests
 from roadstead.kube.queue import LOOKS_A_SECOND, LOOKS_AT_ONCE, WorkQueue
@@ -314,3 +315,15 @@ async def test_a_key_that_flaps_is_looked_at_so_often_and_at_last() -> None:
         await asyncio.sleep(0)
     worker.cancel()
     assert len(looked) == 15
+
+
+def test_a_key_that_is_due_at_once_may_be_wished_for_again() -> None:
+    """On the loop that the operator runs on: what is due in less than half a millisecond has no time there."""
+
+    async def wish() -> str:
+        queue = opened()
+        queue.add_after("a", 0.0001)
+        queue.add_after("a", 10)
+        return await asyncio.wait_for(queue.get(), 5)
+
+    assert uvloop.run(wish()) == "a"
