@@ -36,7 +36,7 @@ ANSWERS: Final = b"answers"
 NEW_SECONDS: Final = 5.0
 """What has been open for longer is known to an Envoy whose process has died since: it is without any configuration for less than that."""
 
-UNSEEN_SECONDS: Final = 0.1
+UNSEEN_SECONDS: Final = 0.05
 """After so long at the earliest somebody is told that there is nothing of an id. To find out that he may not see what there is takes a few
 reviews of the API server, and ids can be computed from names: he could tell by the time which of them exist."""
 PLAIN: Final = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) != "%")
