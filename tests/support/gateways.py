@@ -20,6 +20,7 @@ import httpx
 from hack.cluster import envoy
 from hack.cluster.api import Cluster
 from hack.cluster.control import free_ports
+from hack.cluster.keda import NAMESPACE as KEDA
 from hack.cluster.processes import answers
 from roadstead.api.identity import object_id
 from roadstead.certificates import dns_names, renewal
@@ -230,7 +231,7 @@ def wait_route(replica: Replica, idle_timeout_seconds: int) -> None:
 
 @contextmanager
 def running_gateway(cluster: Cluster, kubeconfig: Path, **options: Any) -> Iterator[Replica]:
-    """One replica, without TLS. Stopped at the end, and must end well."""
+    """One replica, without TLS unless it is given certificates. Stopped at the end, and must end well."""
     one = replica(cluster, kubeconfig, **options)
     with ExitStack() as stack:
         stack.callback(one.stop)
@@ -240,15 +241,27 @@ def running_gateway(cluster: Cluster, kubeconfig: Path, **options: Any) -> Itera
         yield one
 
 
-def certificates(folder: Path) -> Path:
-    """What ``roadstead certs ensure`` would put into the gateway's Secret, as files."""
+def certificates(folder: Path, *more: str) -> Path:
+    """What ``roadstead certs ensure`` would put into the gateway's Secret, as files; for more names than the chart's, if need be."""
     folder.mkdir(exist_ok=True)
-    names = dns_names(NAMESPACE, "roadstead-gateway", "roadstead-gateway-peers")
+    names = (*dns_names(NAMESPACE, "roadstead-gateway", "roadstead-gateway-peers"), *more)
     made = renewal(None, names, datetime.now(UTC))
     assert made is not None
     for name, content in made.data.items():
         (folder / name).write_bytes(content)
     return folder
+
+
+def scaler_authentication(cluster: Cluster, folder: Path, name: str = "roadstead-scaler") -> str:
+    """What the chart and ``roadstead certs ensure`` give KEDA, from these files; returns the name of its ClusterTriggerAuthentication."""
+    files = {"ca.crt": "ca.crt", "tls.crt": "client.crt", "tls.key": "client.key"}
+    data = {key: (folder / file).read_text() for key, file in files.items()}
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": f"{name}-tls", "namespace": KEDA}, "stringData": data}
+    parameters = {"caCert": "ca.crt", "tlsClientCert": "tls.crt", "tlsClientKey": "tls.key"}
+    references = [{"parameter": parameter, "name": f"{name}-tls", "key": key} for parameter, key in parameters.items()]
+    authentication = {"apiVersion": "keda.sh/v1alpha1", "kind": "ClusterTriggerAuthentication", "metadata": {"name": name}}
+    apply(cluster, secret, {**authentication, "spec": {"secretTargetRef": references}})
+    return name
 
 
 @contextmanager
