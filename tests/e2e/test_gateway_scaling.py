@@ -7,6 +7,7 @@ the process has no setting for that.
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
 import time
 from collections.abc import Iterator
@@ -104,6 +105,13 @@ def asleep(world: World, namespace: str, name: str) -> bool:
 def told_metric(world: World, namespace: str) -> str:
     """What the Workload says it is scaled on; the HPA writes the count before its reasons."""
     return str(status(world.cluster, namespace, "chat").get("scaler", {}).get("metric", ""))
+
+
+def woken_by_gateway(world: World, namespace: str) -> int:
+    """How many Deployments' counts the gateway has written itself."""
+    found = json.loads(world.cluster.kubectl("get", "deployments.apps", "-n", namespace, "-o", "json", "--show-managed-fields"))["items"]
+    entries = [[entry for entry in each["metadata"]["managedFields"] if entry.get("subresource") == "scale"] for each in found]
+    return sum(any(entry["manager"].startswith("roadstead-gateway") for entry in each) for each in entries)
 
 
 @contextmanager
@@ -213,9 +221,10 @@ def test_what_comes_through_a_deployment_counts_for_its_workload(world: World, n
 
 @pytest.mark.long
 @pytest.mark.parametrize("fast", [False, True], ids=["KEDA", "fast path"])
-def test_twenty_wake_at_once(world: World, namespace: str, fast: bool) -> None:
+def test_twenty_wake_at_once(world: World, namespace: str, request: pytest.FixtureRequest, fast: bool) -> None:
     """Everybody is answered; how long everything but the container's own start took is printed."""
     platform(world.cluster, world.gateway, fastPath=fast)
+    request.addfinalizer(lambda: platform(world.cluster, world.gateway))
     names = [f"w{number:02d}" for number in range(20)]
     for name in names:
         workload(world, namespace, name, runtime=autoscaling("httpRequestsConcurrency", 4, 0, 1))
@@ -229,6 +238,8 @@ def test_twenty_wake_at_once(world: World, namespace: str, fast: bool) -> None:
     with ThreadPoolExecutor(len(names)) as pool:
         answers = list(pool.map(call, names))
     assert {answer.status_code for answer in answers} == {200}
+    print(f"{woken_by_gateway(world, namespace)} of {len(names)} woken by the gateway itself")
+    assert (woken_by_gateway(world, namespace) > 0) == fast
     phases = [dict(part.split("=") for part in answer.headers["x-roadstead-cold-start"].split(";")) for answer in answers]
     for each in phases:  # "ready" holds the server's own start and its probe too: Envoy's part of it can't be told apart
         each["beyond"] = str(float(each.get("decide", 0)) + float(each.get("schedule", 0)))
