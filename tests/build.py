@@ -42,6 +42,17 @@ def raw_workload(name: str = "chat", artifact: str = "model", meta: Body | None 
     }
 
 
+def raw_whoami(name: str, image: str, *, runtime: Body, start_seconds: int = 0) -> Body:
+    """A Workload of examples/whoami that is ready as soon as it answers, or a while later."""
+    probe = {"path": "/readyz", "initialDelaySeconds": start_seconds, "periodSeconds": 1, "timeoutSeconds": 5}
+    container = {"imageUri": image, "resourceRequest": {"cpu": 0.05, "memory": "64Mi"}, "readinessProbe": probe}
+    return raw_workload(name, inline={"status": "registered", "containerGroups": [{"containers": [container]}]}, runtime=runtime)
+
+
+def raw_deployment(name: str, workload: str) -> Body:
+    return {"apiVersion": API_VERSION, "kind": "Deployment", "metadata": metadata(name), "spec": {"workloadRef": {"name": workload}}}
+
+
 def artifact(*args: Any, **fields: Any) -> Artifact:
     return Artifact.model_validate(raw_artifact(*args, **fields))
 

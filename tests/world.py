@@ -50,6 +50,17 @@ def wait_state(cluster: Cluster, namespace: str, state: str, name: str = "chat",
     return wait_for(reached, f"{name} to be {state}", seconds)
 
 
+def asleep(cluster: Cluster, namespace: str, name: str) -> bool:
+    """Whether a Workload has scaled to zero."""
+    seen = status(cluster, namespace, name)
+    return seen.get("state") == "running" and condition(seen, "Ready").get("reason") == "ScaledToZero"
+
+
+def active_workload(cluster: Cluster, namespace: str, deployment: str) -> str:
+    """Which Workload serves a Deployment's callers; empty while none does."""
+    return str(status(cluster, namespace, deployment, "rsd").get("activeWorkload") or "")
+
+
 def told(cluster: Cluster, namespace: str, name: str = "chat") -> list[tuple[str, str]]:
     """Type and reason of the Events about a Workload, by time."""
     found = json.loads(cluster.kubectl("get", "events.events.k8s.io", "-n", namespace, "-o", "json"))["items"]

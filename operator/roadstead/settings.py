@@ -129,3 +129,5 @@ class GatewaySettings(ServingSettings):
     """Folder where counts outlive a restart of the container; None: they don't."""
     drain_limit_seconds: float = 3570.0
     """After SIGTERM: how long requests under way may last."""
+    minute_seconds: float = 60.0
+    """What the counts take for a minute: less lets a test see an hour pass. Replicas that don't agree don't understand each other."""

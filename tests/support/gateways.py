@@ -35,6 +35,10 @@ GATEWAY_ACCOUNT = "roadstead-gateway"
 READY: Mapping[str, bool] = {"ready": True, "serving": True, "terminating": False}
 """Conditions of an endpoint in its EndpointSlice."""
 Body = dict[str, Any]
+CERTIFICATES = "gateway-certificates"
+"""Their folder, in the cluster's."""
+SCALER_HOST = "localhost"
+"""Where KEDA of a test finds it: a name, since it looks for that in the certificate."""
 PORTS = ("port", "admin", "control", "peer", "authoriser", "peer_authoriser", "answerer", "scaler", "health", "metrics")
 
 
@@ -265,11 +269,11 @@ def scaler_authentication(cluster: Cluster, folder: Path, name: str = "roadstead
 
 
 @contextmanager
-def two_gateways(cluster: Cluster, kubeconfig: Path, **environment: str) -> Iterator[tuple[Replica, Replica]]:
-    """Two replicas that know each other by mutual TLS. What of them runs at the end is stopped."""
+def two_gateways(cluster: Cluster, kubeconfig: Path, *more_names: str, **environment: str) -> Iterator[tuple[Replica, Replica]]:
+    """Two replicas that know each other by mutual TLS, with certificates for more names if need be. What runs at the end is stopped."""
     names = ("gateway-0", "gateway-1")
     ports = [dict(zip(PORTS, free_ports(len(PORTS)), strict=True)) for _ in names]
-    folder = certificates(cluster.state / "gateway-certificates")
+    folder = certificates(cluster.state / CERTIFICATES, *more_names)
     first, second = (
         replica(cluster, kubeconfig, name, ports=mine, peer_ports=(other,), certificates=folder, **environment)
         for name, mine, other in zip(names, ports, reversed(ports), strict=True)

@@ -69,6 +69,9 @@ def gateway(
     drain_limit_seconds: Annotated[
         float, typer.Option(envvar="ROADSTEAD_DRAIN_LIMIT_SECONDS", min=0, help="How long requests under way may last after SIGTERM.")
     ] = DEFAULTS.drain_limit_seconds,
+    minute_seconds: Annotated[
+        float, typer.Option(envvar="ROADSTEAD_MINUTE_SECONDS", hidden=True, min=0.1, help="For tests: what the counts take for a minute.")
+    ] = DEFAULTS.minute_seconds,
 ) -> None:
     """Run the gateway's process beside an Envoy (roadstead gateway-bootstrap) until it is told to stop."""
     settings = GatewaySettings(
@@ -96,6 +99,7 @@ def gateway(
         refusal_seconds=refusal_seconds,
         drain_seconds=drain_seconds,
         drain_limit_seconds=drain_limit_seconds,
+        minute_seconds=minute_seconds,
     )
     # grpc and Envoy's messages cost most of a second, and only this command needs them.
     from roadstead.gateway.server import run  # noqa: PLC0415

@@ -50,7 +50,7 @@ class Parts:
         self._upstreams = EnvoyUpstreams(store, (LOOPBACK, settings.answerer_port))
         self.directory = Directory(self._upstreams)
         self.mirrors = Mirrors(client, self.directory, settings.namespace, settings.peer_service if certificates is not None else "")
-        self.ledger = Ledger(identity)
+        self.ledger = Ledger(identity, minute_seconds=settings.minute_seconds)
         credentials, name = (certificates.grpc_client, certificates.server_name) if certificates is not None else (None, "")
         self.peers = Peers(self.ledger, credentials, name)
         self._stats = EnvoyStats(self.ledger)

@@ -21,6 +21,7 @@ from roadstead.gateway.answers import Answerer
 from roadstead.gateway.exposition import Exposition
 from roadstead.gateway.health import Health
 from roadstead.gateway.http import listening
+from roadstead.gateway.ledger.history import MINUTES
 from roadstead.gateway.parts import Parts
 from roadstead.gateway.waking import Answer
 from roadstead.kube.client import ApiClient
@@ -48,6 +49,8 @@ def run(settings: GatewaySettings) -> None:
 async def serve(settings: GatewaySettings) -> None:
     """As ``run``, in a running loop."""
     identity = settings.identity or f"{socket.gethostname()}-{os.getpid()}"
+    if settings.minute_seconds != GatewaySettings().minute_seconds:
+        log.warning("An hour of counts lasts %g s: this is for tests only", settings.minute_seconds * MINUTES)
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
