@@ -1,4 +1,7 @@
-"""No warm request fails, whatever goes away: real pods, two gateway replicas, KEDA, and a constant load. Writes the table of the docs."""
+"""No warm request fails, whatever goes away: real pods, two gateway replicas, KEDA, and a constant load. Writes the table of the docs.
+
+Beside the load, some requests are held: half of them wait for a pod when the trouble begins, the others begin while it lasts.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +17,7 @@ import pytest
 from hack.cluster import images, preflight
 from hack.cluster.full import FullCluster, full_cluster
 from hack.cluster.keda import Keda, keda
-from roadstead.api.identity import object_id
-from tests.build import raw_workload
+from tests.build import raw_deployment, raw_whoami
 from tests.clusters import (
     ROOT,
     apply,
@@ -27,10 +29,12 @@ from tests.clusters import (
     wait_admission,
     wait_for,
 )
-from tests.support.callers import calling
-from tests.support.gateways import Replica, gateway_access, two_gateways
+from tests.support.callers import calling, ways
+from tests.support.gateways import CERTIFICATES, SCALER_HOST, Replica, gateway_access, scaler_authentication, two_gateways
+from tests.support.relay import relaying
 from tests.support.rest import account
-from tests.world import condition, here, new_namespace, patch, pod_uids, status
+from tests.support.sleepers import EARLY, HELD, LATE, Sleepers
+from tests.world import active_workload, condition, gateway, here, new_namespace, patch, pod_uids, status
 
 pytestmark = pytest.mark.timeout(600)
 Body = dict[str, Any]
@@ -38,6 +42,7 @@ BEGIN, END = "<!-- trouble: begin -->", "<!-- trouble: end -->"
 DOCUMENT = ROOT / "docs" / "benchmarks.md"
 AWAY_SECONDS = 60.0
 SETTLE_SECONDS = 4.0
+SCALING = {"cooldownSeconds": 8, "pollingIntervalSeconds": 2, "scaleDownStabilizationSeconds": 5}
 
 
 @dataclass
@@ -49,6 +54,7 @@ class World:
     keda: Keda
     gateways: tuple[Replica, Replica]
     operator: ExitStack
+    sleepers: Sleepers
     rows: dict[str, str] = field(default_factory=dict)
 
     def start_operator(self) -> Any:
@@ -63,9 +69,17 @@ def world() -> Iterator[World]:
         image = cluster.push_image(images.whoami_image(), "roadstead/whoami")
         install_crds(cluster)
         install_rbac(cluster)
-        with keda(cluster) as running, two_gateways(cluster, gateway_access(cluster), ROADSTEAD_DRAIN_SECONDS="2") as gateways:
-            declare_platform(cluster)
-            made = World(cluster, image, running, gateways, operator)
+        with (
+            keda(cluster) as running,
+            two_gateways(cluster, gateway_access(cluster), SCALER_HOST, ROADSTEAD_DRAIN_SECONDS="2") as gateways,
+            relaying(*(each.ports["scaler"] for each in gateways)) as scaler,
+            new_namespace(cluster) as namespace,
+        ):
+            authentication = scaler_authentication(cluster, cluster.state / CERTIFICATES)
+            address = f"{SCALER_HOST}:{scaler}"
+            declare_platform(cluster, gateway={"scalerAddress": address, "scalerAuthentication": authentication}, scaling=SCALING)
+            gateway(cluster, ready=True)
+            made = World(cluster, image, running, gateways, operator, Sleepers(cluster, gateways, image, namespace))
             made.start_operator()
             yield made
             write_table(made.rows)
@@ -85,17 +99,14 @@ def write_table(rows: dict[str, str]) -> None:
     if not rest:
         return
     lines = "\n".join(rows[name] for name in TROUBLES)
-    head = "| while … | answered | warm requests failed |\n| --- | ---: | ---: |"
+    head = "| while … | warm requests answered | failed | held requests | lost |\n| --- | ---: | ---: | ---: | ---: |"
     DOCUMENT.write_text(f"{before}{BEGIN}\n{head}\n{lines}\n{END}{rest.partition(END)[2]}")
 
 
 def serving(world: World, namespace: str, *names: str) -> None:
     """Workloads of registered Artifacts with two ready pods each."""
-    probe = {"path": "/readyz", "initialDelaySeconds": 0, "periodSeconds": 1, "timeoutSeconds": 5}
-    container = {"imageUri": world.image, "resourceRequest": {"cpu": 0.05, "memory": "64Mi"}, "readinessProbe": probe}
     for name in names:
-        inline = {"status": "registered", "containerGroups": [{"containers": [container]}]}
-        apply(world.cluster, here(namespace, raw_workload(name, inline=inline, runtime={"replicaCount": 2})))
+        apply(world.cluster, here(namespace, raw_whoami(name, world.image, runtime={"replicaCount": 2})))
     for name in names:
         wait_for(lambda name=name: settled(world, namespace, name), f"two ready pods of {name}", 120)
 
@@ -106,18 +117,26 @@ def settled(world: World, namespace: str, name: str, without: str = "") -> bool:
     return rolled_out and seen.get("readyReplicas") == 2 == len(pods) and set(pods).isdisjoint(without.split())
 
 
+def wait_active(cluster: FullCluster, namespace: str, deployment: str, workload: str) -> None:
+    wait_for(lambda: active_workload(cluster, namespace, deployment) == workload, f"{workload} to serve {deployment}", 60)
+
+
 def rolls(world: World, namespace: str) -> None:
-    """Pods roll to a new version."""
+    """Pods roll to a new version, those that requests are held for too."""
     before = pod_uids(world.cluster, namespace, "a")
+    patch(world.cluster, "rsw", EARLY, world.sleepers.namespace, restartedAt="2026-11-25T12:00:00Z")
     patch(world.cluster, "rsw", "a", namespace, restartedAt="2026-11-25T12:00:00Z")
     wait_for(lambda: settled(world, namespace, "a", before), "the new pods", 120)
 
 
 def switches(world: World, namespace: str) -> None:
-    """The Workload behind the Deployment is switched, and back."""
-    for name in ("b", "a"):
-        patch(world.cluster, "rsd", "front", namespace, workloadRef={"name": name})
-        wait_for(lambda name=name: status(world.cluster, namespace, "front", "rsd").get("activeWorkload") == name, f"{name} to serve", 60)
+    """The Workload behind the Deployment is switched, and back; and behind one that requests are held for."""
+    fronts = ((namespace, "front", ("b", "a")), (world.sleepers.namespace, EARLY, (LATE, EARLY)))
+    for turn in (0, 1):
+        for where, front, behind in fronts:
+            patch(world.cluster, "rsd", front, where, workloadRef={"name": behind[turn]})
+        for where, front, behind in fronts:
+            wait_active(world.cluster, where, front, behind[turn])
         time.sleep(SETTLE_SECONDS)
 
 
@@ -194,26 +213,28 @@ SAMPLE = (rolls, switches)
 def test_no_warm_request_fails(world: World, namespace: str, trouble: str) -> None:
     """Half of the load goes to a Workload, half to a Deployment in front of it."""
     serving(world, namespace, "a", *(("b",) if TROUBLES[trouble] is switches else ()))
-    front = {"apiVersion": "roadstead.dev/v1alpha1", "kind": "Deployment", "metadata": {"name": "front"}}
-    apply(world.cluster, here(namespace, {**front, "spec": {"workloadRef": {"name": "a"}}}))
-    wait_for(lambda: status(world.cluster, namespace, "front", "rsd").get("activeWorkload") == "a", "the Deployment to serve")
+    apply(world.cluster, here(namespace, raw_deployment("front", "a")))
+    wait_active(world.cluster, namespace, "front", "a")
     token = account(world.cluster, namespace, "caller", "roadstead-invoke")
-    paths = [
-        f"/api/v2/endpoints/{kind}/{object_id(kind, namespace, name)}/" for kind, name in (("workloads", "a"), ("deployments", "front"))
-    ]
+    world.sleepers.wait_rested()
     with ExitStack() as stack:
-        calls = [stack.enter_context(calling(world.gateways, path, token, 6)) for path in paths]
+        calls = [stack.enter_context(calling(world.gateways, path, token, 6)) for path in ways(namespace, "a", "front")]
         wait_for(lambda: all(called.answered > 50 for called in calls), "warm requests", 60)
         warm_at = {id(called): len(called.failed) for called in calls}
-        TROUBLES[trouble](world, namespace)
-        time.sleep(SETTLE_SECONDS)
+        with world.sleepers.holding() as held:
+            TROUBLES[trouble](world, namespace)
+            time.sleep(SETTLE_SECONDS)
     failed = [each for called in calls for each in called.failed[warm_at[id(called)] :]]
     answered = sum(called.answered for called in calls)
-    world.rows[trouble] = f"| {trouble} | {answered:,} | {len(failed)} |"
-    print(json.dumps({"trouble": trouble, "answered": answered, "failed": failed[:10]}))
+    lost = [each for called in held for each in called.failed]
+    world.rows[trouble] = f"| {trouble} | {answered:,} | {len(failed)} | {HELD} | {len(lost)} |"
+    print(json.dumps({"trouble": trouble, "answered": answered, "failed": failed[:10], "lost": lost}))
+    assert sum(called.cold for called in held) + len(lost) == HELD, held
     if TROUBLES[trouble] is envoy_killed:
-        killed = [each for each in failed if each[2].startswith("gateway-0")]
+        killed = [each for each in failed + lost if each[2].startswith("gateway-0")]
         assert not killed, killed
         assert len(failed) <= 24, failed  # no more than a request of each client, in flight or while the balancer hadn't looked
+        assert len(lost) <= HELD / 4, lost  # half of those that wait when it is killed
     else:
         assert not failed, failed[:10]
+        assert not lost, lost

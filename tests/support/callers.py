@@ -1,4 +1,7 @@
-"""Callers of the gateway, as behind a load balancer: they go to a replica that is ready, and count what isn't answered in full."""
+"""Callers of the gateway, as behind a load balancer: they go to a replica that is ready, and count what isn't answered in full.
+
+Some ask again and again, some only once and wait for their answer as long as it takes.
+"""
 
 from __future__ import annotations
 
@@ -13,11 +16,14 @@ from dataclasses import dataclass, field
 
 import aiohttp
 
+from roadstead.api.identity import object_id
 from tests.support.gateways import Replica
 
 PAUSE_SECONDS = 0.01
 LOOK_SECONDS = 0.25
 TIMEOUT_SECONDS = 90.0
+PATIENCE_SECONDS = 240.0
+"""Of those who ask for what must be woken first."""
 
 
 @dataclass
@@ -35,14 +41,16 @@ class Called:
 
 
 class Callers:
-    """Clients with kept connections, each asking again and again; one that lasts takes its answer in pieces over two seconds."""
+    """Clients with kept connections, each asking again and again, or only once; ``slow`` ones' answers take a second."""
 
-    def __init__(self, replicas: Sequence[Replica], path: str, token: str, clients: int) -> None:
+    def __init__(self, replicas: Sequence[Replica], path: str, token: str, clients: int, *, once: bool = False) -> None:
         self.called = Called()
         self._replicas = replicas
         self._path = path
         self._headers = {"Authorization": f"Bearer {token}"}
         self._clients = clients
+        self._once = once
+        self._timeout_seconds = PATIENCE_SECONDS if once else TIMEOUT_SECONDS
         self._began = time.monotonic()
         self._turn = itertools.count()
         self._stop = threading.Event()
@@ -55,49 +63,63 @@ class Callers:
     def stop(self) -> None:
         """Return when every request under way has its answer."""
         self._stop.set()
-        self._thread.join(TIMEOUT_SECONDS + 10)
+        self._thread.join(self._timeout_seconds + 10)
         assert not self._thread.is_alive()
 
     async def _run(self) -> None:
         connector = aiohttp.TCPConnector(limit=0)
-        timeout = aiohttp.ClientTimeout(total=TIMEOUT_SECONDS)
+        timeout = aiohttp.ClientTimeout(total=self._timeout_seconds)
         async with aiohttp.ClientSession(connector=connector, timeout=timeout, headers=self._headers) as session:
-            looking = asyncio.create_task(self._look(session))
-            await asyncio.gather(*(self._ask(session, slow=number % 4 == 0) for number in range(self._clients)))
+            await self._look(session)
+            looking = asyncio.create_task(self._keep_looking(session))
+            await asyncio.gather(*(self._keep_asking(session, slow=number % 4 == 0) for number in range(self._clients)))
             looking.cancel()
             await asyncio.gather(looking, return_exceptions=True)
 
+    async def _keep_looking(self, session: aiohttp.ClientSession) -> None:
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            await self._look(session)
+
     async def _look(self, session: aiohttp.ClientSession) -> None:
         """As a Service's endpoints: ready pods only."""
-        while True:
-            found = []
-            for replica in self._replicas:
-                with suppress(aiohttp.ClientError, TimeoutError):
-                    async with session.get(
-                        f"http://127.0.0.1:{replica.ports['health']}/readyz", timeout=aiohttp.ClientTimeout(2)
-                    ) as answer:
-                        if answer.status == 200:
-                            found.append(replica)
-            self._ready = found or self._ready
-            await asyncio.sleep(LOOK_SECONDS)
+        found = []
+        for replica in self._replicas:
+            with suppress(aiohttp.ClientError, TimeoutError):
+                url = f"http://127.0.0.1:{replica.ports['health']}/readyz"
+                async with session.get(url, timeout=aiohttp.ClientTimeout(2)) as answer:
+                    if answer.status == 200:
+                        found.append(replica)
+        self._ready = found or self._ready
+
+    async def _keep_asking(self, session: aiohttp.ClientSession, *, slow: bool) -> None:
+        while not self._stop.is_set():
+            await self._ask(session, slow=slow)
+            if self._once:
+                return
+            await asyncio.sleep(PAUSE_SECONDS)
 
     async def _ask(self, session: aiohttp.ClientSession, *, slow: bool) -> None:
-        while not self._stop.is_set():
-            replica = self._ready[next(self._turn) % len(self._ready)]
-            began = time.monotonic() - self._began
-            try:
-                async with session.get(f"{replica.url}{self._path}{'?seconds=1' if slow else ''}") as answer:
-                    body = await answer.json(content_type=None)
-                    if answer.status != 200:
-                        raise aiohttp.ClientError(f"{replica.name}: {answer.status} {body}")
-            except (aiohttp.ClientError, OSError, ValueError, TimeoutError) as error:
-                self.called.failed.append((round(began, 2), round(time.monotonic() - self._began, 2), f"{replica.name}: {error!r}"))
-                await asyncio.sleep(0.1)
-            else:
-                self.called.answered += 1
-                self.called.by[body.get("hostname", "")] += 1
-                self.called.cold += "x-roadstead-cold-start" in answer.headers
-            await asyncio.sleep(PAUSE_SECONDS)
+        replica = self._ready[next(self._turn) % len(self._ready)]
+        began = time.monotonic() - self._began
+        try:
+            async with session.get(f"{replica.url}{self._path}{'?seconds=1' if slow else ''}") as answer:
+                body = await answer.json(content_type=None)
+                if answer.status != 200:
+                    raise aiohttp.ClientError(f"{replica.name}: {answer.status} {body}")
+        except (aiohttp.ClientError, OSError, ValueError, TimeoutError) as error:
+            self.called.failed.append((round(began, 2), round(time.monotonic() - self._began, 2), f"{replica.name}: {error!r}"))
+            await asyncio.sleep(0.1)
+        else:
+            self.called.answered += 1
+            self.called.by[body.get("hostname", "")] += 1
+            self.called.cold += "x-roadstead-cold-start" in answer.headers
+
+
+def ways(namespace: str, workload: str, deployment: str) -> list[str]:
+    """Paths of a Workload and of a Deployment."""
+    named = (("workloads", workload), ("deployments", deployment))
+    return [f"/api/v2/endpoints/{kind}/{object_id(kind, namespace, name)}/" for kind, name in named]
 
 
 @contextmanager
