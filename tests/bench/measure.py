@@ -29,8 +29,8 @@ def cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def requests(cluster: Cluster, since_bytes: int, agent: str = "roadstead-operator") -> Counter[str]:
-    """An agent's finished requests in the audit log after that byte, as ``verb resource``; Leases left out."""
+def requests(cluster: Cluster, since_bytes: int, agent: str = "roadstead-operator", name: str | None = None) -> Counter[str]:
+    """An agent's finished requests in the audit log after that byte, as ``verb resource``; Leases left out. ``name``: of one object."""
     assert cluster.audit_log is not None
     found: Counter[str] = Counter()
     with cluster.audit_log.open("rb") as file:
@@ -38,7 +38,8 @@ def requests(cluster: Cluster, since_bytes: int, agent: str = "roadstead-operato
         for line in file:
             event = json.loads(line)
             ref = event.get("objectRef") or {}
-            if event.get("userAgent", "").startswith(agent) and ref.get("resource") != "leases":
+            wanted = event.get("userAgent", "").startswith(agent) and name in (None, ref.get("name"))
+            if wanted and ref.get("resource") != "leases":
                 resource = ref.get("resource", "") + ("/" + ref["subresource"] if ref.get("subresource") else "")
                 found[f"{event['verb']} {resource}"] += 1
     return found
