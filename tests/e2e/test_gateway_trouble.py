@@ -203,7 +203,7 @@ TROUBLES: dict[str, Callable[[World, str], None]] = {
 }
 
 
-SAMPLE = (rolls, switches)
+SAMPLE = (switches,)
 """What ``make test`` shows with real pods; what happens to the gateway itself it shows in tests/integration/test_gateway_replicas.py."""
 
 

@@ -141,7 +141,9 @@ def test_a_wake_that_fails_and_one_that_succeeds(cluster: ControlCluster, kubeco
         found = woken_in_vain(cluster, namespace)
         assert set(found["lastWake"]) == {"at"}
         scale(cluster, namespace, 0)
-        found = wait_state(cluster, namespace, "errored")
+        wait_state(cluster, namespace, "errored")
+        wait_for(lambda: not status(cluster, namespace).get("replicas"), "the pods to be gone")  # which is told by another status
+        found = status(cluster, namespace)
         assert "has no node" in found["message"]
         assert (found["lastWake"]["succeeded"], found["lastWake"]["message"]) == (False, found["message"])
         assert (condition(found, "Stalled")["reason"], condition(found, "Ready")["reason"]) == ("WakeFailed", "WakeFailed")

@@ -14,7 +14,7 @@ import pytest
 
 from roadstead.gateway.http2 import PREFACE, Frame, frame
 from tests.support.lone_envoy import HOST, PREFIX, TOKEN, Echo, LoneEnvoy, lone_envoy, read_head
-from tests.support.pods import resident_mib
+from tests.support.memory import resident_mib
 
 PRIORITY, RESET = 2, 3
 END_STREAM, END_HEADERS = 1, 4

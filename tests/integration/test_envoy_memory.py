@@ -6,6 +6,8 @@ import asyncio
 from collections import Counter
 from pathlib import Path
 
+import pytest
+
 from tests.support.lone_envoy import Echo, lone_envoy, read_head, reply
 
 MIB = 1_048_576
@@ -30,6 +32,7 @@ async def test_a_refusal_is_clear() -> None:
         assert "overload.envoy.overload_actions.stop_accepting_requests.active: 1" in await envoy.admin("/stats?filter=^overload")
 
 
+@pytest.mark.long
 async def test_large_requests_that_nobody_reads_shut_nobody_out() -> None:
     async def service(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while (head := await read_head(reader)) is not None:

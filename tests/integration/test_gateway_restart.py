@@ -21,7 +21,8 @@ import pytest
 from hack.cluster.control import ControlCluster, free_ports
 from tests.clusters import wait_for
 from tests.support.gateways import PORTS, Replica, certificates, gateway_access, replica
-from tests.support.pods import Place, Pod, pod
+from tests.support.place import Place
+from tests.support.pods import Pod, pod
 
 LATE_SECONDS = 1.0
 
@@ -162,6 +163,7 @@ def test_cold_starts_while_a_process_starts_anew(cluster: ControlCluster, namesp
     pair.first.wait_ready()
 
 
+@pytest.mark.long
 def test_cold_starts_when_a_process_has_just_gone(cluster: ControlCluster, namespace: str, pair: Pair, served: Pod) -> None:
     place = Place(cluster, namespace, pair.first)
     with ThreadPoolExecutor(40) as pool:

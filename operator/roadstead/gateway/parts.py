@@ -98,6 +98,16 @@ class Parts:
                 async with asyncio.timeout(ATTACH_SECONDS):
                     await self._store.configured()
 
+    async def counted(self) -> None:
+        """Return once the Envoy beside us has reported its load for the first time, at the latest after ATTACH_SECONDS.
+
+        What it lets through before isn't in any report: Envoy counts from when it is first answered, and tries that every five seconds.
+        """
+        with suppress(TimeoutError):
+            async with asyncio.timeout(ATTACH_SECONDS):
+                while not self.ledger.knows(self._identity):
+                    await asyncio.sleep(INTERVAL_SECONDS / 5)
+
     async def close(self) -> None:
         """Hand over what is known here, once Envoy's last report and a round of telling peers are over."""
         await asyncio.sleep(INTERVAL_SECONDS + 2 * ROUND_SECONDS)

@@ -78,8 +78,8 @@ async def serve(settings: GatewaySettings) -> None:
                 tasks |= {name: asyncio.create_task(loop, name=name) for name, loop in parts.loops().items()}
                 if await ready_or_stopped(parts.attached(), stop, tasks):
                     await stack.enter_async_context(listening(parts.authoriser, LOOPBACK, settings.authoriser_port))
-                    health.listening = True
                     log.info("Configures Envoy and authorises")
+                    health.listening = await ready_or_stopped(parts.counted(), stop, tasks)
                     await until(stop, tasks)
                 health.leaving = True
                 log.info("Told to stop; new requests are taken for another %g s", settings.drain_seconds)
