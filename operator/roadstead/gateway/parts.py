@@ -105,7 +105,7 @@ class Parts:
         """
         with suppress(TimeoutError):
             async with asyncio.timeout(ATTACH_SECONDS):
-                while not self.ledger.knows(self._identity):
+                while not self.ledger.knows(self._identity):  # noqa: ASYNC110 - the ledger is bookkeeping, and knows no loop
                     await asyncio.sleep(INTERVAL_SECONDS / 5)
 
     async def close(self) -> None:
