@@ -218,6 +218,7 @@ async def test_a_flood_ends_its_connection(envoy: LoneEnvoy, piece: Callable[[in
     assert asked <= 1500, "a flood isn't passed on to the authoriser"
 
 
+@pytest.mark.long
 async def test_one_who_reads_no_answers_is_cut_off_before_memory_is_short() -> None:
     """Windows of nothing, and 400 answers of 20 MB that wait for them, two of which Envoy keeps of each."""
 

@@ -14,7 +14,7 @@ from hack.cluster.control import ControlCluster, free_ports
 from hack.cluster.processes import answers
 from roadstead.api.identity import object_id
 from tests.build import raw_artifact, raw_workload
-from tests.clusters import ROOT, apply, wait_for
+from tests.clusters import ROOT, apply, wait_admission, wait_for
 from tests.support.callers import calling
 from tests.support.gateways import Replica, endpoints, gateway_access, own_address, two_gateways
 from tests.support.rest import account
@@ -66,7 +66,7 @@ def server_away(cluster: ControlCluster, _: Gateways) -> None:
     cluster.stop_component("kube-apiserver")
     time.sleep(20)
     cluster.start_component("kube-apiserver")
-    time.sleep(2)
+    wait_admission(cluster)  # the modules after this one use the same API server
 
 
 @pytest.mark.parametrize("trouble", [process_killed, replica_goes, server_away])

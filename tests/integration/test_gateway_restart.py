@@ -144,6 +144,7 @@ class ColdStarts:
         return [(answer.status_code, "" if answer.status_code == 200 else answer.text) for answer in found]
 
 
+@pytest.mark.long
 def test_cold_starts_while_a_process_starts_anew(cluster: ControlCluster, namespace: str, pair: Pair, served: Pod) -> None:
     place = Place(cluster, namespace, pair.first)
     with ThreadPoolExecutor(40) as pool:
