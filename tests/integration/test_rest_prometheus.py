@@ -17,12 +17,11 @@ from hack.cluster import prometheus
 from hack.cluster.console import ClusterError
 from hack.cluster.control import ControlCluster, free_ports
 from hack.cluster.processes import Command, Running
-from roadstead.rest.v241.models import Stats
 from tests.build import raw_workload
 from tests.clusters import wait_for
 from tests.support.gateways import Replica, deployed, endpoints, gateway_access, two_gateways
 from tests.support.pods import pod
-from tests.support.rest import Served, account, client_of, running_api
+from tests.support.rest import Served, account, client_of, running_api, statistics_of
 
 Body = dict[str, Any]
 Gateways = tuple[Replica, Replica]
@@ -120,10 +119,7 @@ def test_what_the_gateway_does_not_know_any_more_prometheus_tells(
         endpoints(cluster, namespace, raw_workload()["metadata"]["name"], served.port)
 
         def stats(of: str = id, **query: str) -> Body:
-            answer = client.get(f"/console/deployments/{of}/stats/", params={"slowRequestsThreshold": "200", **query})
-            assert answer.status_code == 200, answer.text
-            Stats.model_validate_json(answer.content, by_alias=True, by_name=False)
-            return dict(answer.json())
+            return statistics_of(client, of, **query)
 
         def recently() -> dict[str, str]:
             return {"startTime": (datetime.now(UTC) - timedelta(minutes=10)).isoformat()}

@@ -12,12 +12,11 @@ import httpx
 import pytest
 
 from hack.cluster.control import ControlCluster
-from roadstead.rest.v241.models import Stats
 from tests.build import raw_workload
 from tests.clusters import wait_for
 from tests.support.gateways import Replica, deployed, endpoints, gateway_access, two_gateways
 from tests.support.pods import pod
-from tests.support.rest import Served, account, client_of, running_api
+from tests.support.rest import Served, account, client_of, running_api, statistics_of
 
 Body = dict[str, Any]
 Gateways = tuple[Replica, Replica]
@@ -54,10 +53,7 @@ def test_what_went_through_the_gateways_is_told_exactly(
         endpoints(cluster, namespace, raw_workload()["metadata"]["name"], served.port)
 
         def stats(of: str = id, **query: str) -> Body:
-            answer = client.get(f"/console/deployments/{of}/stats/", params={"slowRequestsThreshold": "200", **query})
-            assert answer.status_code == 200, answer.text
-            Stats.model_validate_json(answer.content, by_alias=True, by_name=False)
-            return dict(answer.json())
+            return statistics_of(client, of, **query)
 
         wait_for(lambda: stats()["metrics"]["totalRequests"] == 0, "nothing to be known to have come")
         fresh = stats()["metrics"]

@@ -24,8 +24,9 @@ from hack.cluster import envoy
 from hack.cluster.control import free_ports
 from roadstead.api.container import Protocol
 from roadstead.gateway.answers import Answerer
-from roadstead.gateway.envoy.ads import Discovery, Store
+from roadstead.gateway.envoy.ads import Store
 from roadstead.gateway.envoy.bootstrap import bootstrap
+from roadstead.gateway.envoy.discovery import Discovery
 from roadstead.gateway.envoy.load_reports import LoadReports
 from roadstead.gateway.envoy.resources import EnvoyUpstreams
 from roadstead.gateway.envoy.settings import EnvoySettings

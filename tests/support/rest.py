@@ -23,6 +23,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from hack.cluster.api import Cluster
 from hack.cluster.control import ControlCluster, free_ports
 from hack.cluster.processes import answers
+from roadstead.rest.v241.models import Stats
 from tests.clusters import NAMESPACE, ROOT, wait_for
 
 Body = dict[str, Any]
@@ -77,6 +78,14 @@ def running_api(cluster: Cluster, kubeconfig: Path, *, ready: bool = True, **env
 def client_of(served: Served, token: str, **headers: str) -> httpx.Client:
     """A client that bears the token."""
     return httpx.Client(base_url=f"{served.url}/api/v2", headers={"Authorization": f"Bearer {token}", **headers}, timeout=60)
+
+
+def statistics_of(client: httpx.Client, id: str, **query: str) -> dict[str, Any]:
+    """What the API tells of a deployment, in the contract's shape; slow is what takes more than 200 ms."""
+    answer = client.get(f"/console/deployments/{id}/stats/", params={"slowRequestsThreshold": "200", **query})
+    assert answer.status_code == 200, answer.text
+    Stats.model_validate_json(answer.content, by_alias=True, by_name=False)
+    return dict(answer.json())
 
 
 def api_access(cluster: Cluster) -> Path:

@@ -17,7 +17,8 @@ from envoy.service.discovery.v3 import ads_pb2_grpc
 from envoy.service.load_stats.v3 import lrs_pb2_grpc
 
 from roadstead.gateway.admission import Admission
-from roadstead.gateway.envoy.ads import Discovery, Store
+from roadstead.gateway.envoy.ads import Store
+from roadstead.gateway.envoy.discovery import Discovery
 from roadstead.gateway.envoy.load_reports import Counts, LoadReports
 from roadstead.settings import GatewaySettings
 from roadstead.tls import Certificates

@@ -6,21 +6,13 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
-import grpc.aio
 import pytest
-from envoy.config.endpoint.v3 import endpoint_pb2
-from envoy.service.discovery.v3 import ads_pb2_grpc, discovery_pb2
+from envoy.service.discovery.v3 import discovery_pb2
 
 from roadstead.api.container import Protocol
-from roadstead.gateway.envoy.ads import CLUSTERS, ENDPOINTS, Discovery, Store
+from roadstead.gateway.envoy.ads import CLUSTERS, ENDPOINTS, Store
 from roadstead.gateway.envoy.resources import assignment, cluster
-
-NAME = "w-0123456789abcdef01234567"
-OTHER = "w-76543210fedcba9876543210"
-
-
-def pods(*hosts: str) -> endpoint_pb2.ClusterLoadAssignment:
-    return assignment(NAME, [(host, 80) for host in hosts], None)
+from tests.support.discovery import NAME, OTHER, envoy, pods, take
 
 
 @pytest.fixture
@@ -32,25 +24,8 @@ def store() -> Store:
 async def stream(store: Store) -> AsyncIterator[Any]:
     """An Envoy that has asked for one cluster's addresses, and been told."""
     store.put(ENDPOINTS, NAME, pods("10.0.0.1"))
-    server = grpc.aio.server()
-    ads_pb2_grpc.add_AggregatedDiscoveryServiceServicer_to_server(Discovery(store), server)
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-        found = ads_pb2_grpc.AggregatedDiscoveryServiceStub(channel).DeltaAggregatedResources()
-        first = discovery_pb2.DeltaDiscoveryRequest(type_url=ENDPOINTS, resource_names_subscribe=[NAME])
-        first.node.id = "one"
-        await found.write(first)
+    async with envoy(store) as found:
         yield found
-        found.cancel()
-    await server.stop(None)
-
-
-async def take(stream: Any) -> list[str]:
-    """Read what comes, and say yes to it; give back the names of what is gone."""
-    told = await stream.read()
-    await stream.write(discovery_pb2.DeltaDiscoveryRequest(type_url=told.type_url, response_nonce=told.nonce))
-    return list(told.removed_resources)
 
 
 async def waits(store: Store) -> asyncio.Task[None]:

@@ -3,25 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import Any
 
 import grpc.aio
 import pytest
-from envoy.config.endpoint.v3 import endpoint_pb2
-from envoy.service.discovery.v3 import ads_pb2_grpc, discovery_pb2
+from envoy.service.discovery.v3 import discovery_pb2
 
 from roadstead.api.container import Protocol
-from roadstead.gateway.envoy.ads import CLUSTERS, ENDPOINTS, Discovery, Store
-from roadstead.gateway.envoy.resources import assignment, cluster
-
-NAME = "w-0123456789abcdef01234567"
-OTHER = "w-76543210fedcba9876543210"
-
-
-def pods(*hosts: str) -> endpoint_pb2.ClusterLoadAssignment:
-    return assignment(NAME, [(host, 80) for host in hosts], None)
+from roadstead.gateway.envoy.ads import CLUSTERS, ENDPOINTS, Envoy, Store
+from roadstead.gateway.envoy.resources import cluster
+from tests.support.discovery import NAME, OTHER, envoy, pods, take
 
 
 @pytest.fixture
@@ -29,27 +19,15 @@ def store() -> Store:
     return Store()
 
 
-@asynccontextmanager
-async def envoy(store: Store, node: str = "one", visit_seconds: float | None = None) -> AsyncIterator[Any]:
-    """An Envoy that asks for one cluster's addresses. With ``visit_seconds`` it is another replica's."""
-    server = grpc.aio.server()
-    ads_pb2_grpc.add_AggregatedDiscoveryServiceServicer_to_server(Discovery(store, visit_seconds), server)
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-        found = ads_pb2_grpc.AggregatedDiscoveryServiceStub(channel).DeltaAggregatedResources()
-        first = discovery_pb2.DeltaDiscoveryRequest(type_url=ENDPOINTS, resource_names_subscribe=[NAME])
-        first.node.id = node
-        await found.write(first)
-        yield found
-        found.cancel()
-    await server.stop(None)
-
-
-async def take(stream: Any) -> None:
-    """Read what comes, and say yes to it."""
-    told = await stream.read()
-    await stream.write(discovery_pb2.DeltaDiscoveryRequest(type_url=told.type_url, response_nonce=told.nonce))
+async def test_one_that_comes_and_goes_in_a_moment_is_waited_for_again(store: Store) -> None:
+    configured = asyncio.create_task(store.configured())
+    await asyncio.sleep(0)
+    fleeting = Envoy(home=True)
+    store.join(fleeting)
+    store.leave(fleeting)
+    await asyncio.wait([configured], timeout=0.1)
+    assert not configured.done()
+    configured.cancel()
 
 
 async def test_waits_for_the_envoy_beside_us_to_come(store: Store) -> None:

@@ -1,4 +1,4 @@
-"""Delta xDS: tells every Envoy that asks what has changed, and knows what each has taken.
+"""Delta xDS: what every Envoy that asks is told, and what each has taken. ``discovery`` puts it on the wire.
 
 Versions are hashes of the content, so that an Envoy which comes back, or goes over to another replica, is told nothing that it knows. A
 change costs the same whatever there is beside it. SotW, the older protocol, would resend all clusters for each new one.
@@ -10,16 +10,15 @@ import asyncio
 import hashlib
 import itertools
 import logging
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-import grpc
 from envoy.config.cluster.v3 import cluster_pb2
 from envoy.config.endpoint.v3 import endpoint_pb2
 from envoy.config.route.v3 import route_pb2
-from envoy.service.discovery.v3 import ads_pb2_grpc, discovery_pb2
+from envoy.service.discovery.v3 import discovery_pb2
 from google.protobuf import any_pb2, message
 
 log = logging.getLogger(__name__)
@@ -31,9 +30,9 @@ ORDER: Final = (CLUSTERS, ENDPOINTS, ROUTES)
 """What is referred to comes first."""
 WILDCARD: Final = "*"
 PATIENCE_SECONDS: Final = 5.0
-GUEST_PATIENCE_SECONDS: Final = 2.0
-"""For an Envoy that asks here without being configured here. It comes within a second or so; or it is configured by another replica, which
-has told it by then."""
+GUEST_PATIENCE_SECONDS: Final = 5.0
+"""For an Envoy that asks here without being configured here. It comes within a second or two, later on a busy machine; or it is configured
+by a third replica, which has told it by then, and then a cold start takes so much longer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +43,8 @@ class _Resource:
 
 
 @dataclass(slots=True, eq=False)
-class _Envoy:
-    """One connected Envoy: what it wants to hear of, what it has yet to hear, and what it has taken."""
+class Envoy:
+    """One that is connected: what it wants to hear of, what it has yet to hear, and what it has taken."""
 
     home: bool = False
     """It belongs to this process, and not to another replica's."""
@@ -103,7 +102,7 @@ class Store:
         self.on_rejected: Callable[[], None] = lambda: None
         self._resources: dict[str, dict[str, _Resource]] = {kind: {} for kind in ORDER}
         self._serials = itertools.count(1)
-        self._envoys: set[_Envoy] = set()
+        self._envoys: set[Envoy] = set()
         self._home = asyncio.Event()
         """Set while the Envoy beside us is connected."""
         self._missed = False
@@ -153,7 +152,9 @@ class Store:
         """Return when the Envoy beside us is connected and has taken all that it asked for."""
         while True:
             await self._home.wait()
-            envoy = next(each for each in self._envoys if each.home)
+            envoy = next((each for each in self._envoys if each.home), None)
+            if envoy is None:  # it has gone again before we were woken
+                continue
             if CLUSTERS in envoy.everything and not (envoy.owed or envoy.sent or any(envoy.dirty.values())):
                 return
             await envoy.acknowledged.wait()
@@ -184,14 +185,14 @@ class Store:
         for envoy in self._envoys:
             envoy.touch(kind, name)
 
-    def join(self, envoy: _Envoy) -> None:
+    def join(self, envoy: Envoy) -> None:
         """An Envoy has connected."""
         self._envoys.add(envoy)
         if envoy.home:
             self._missed = False
             self._home.set()
 
-    def leave(self, envoy: _Envoy) -> None:
+    def leave(self, envoy: Envoy) -> None:
         """It has gone: nobody waits for its word any more."""
         self._envoys.discard(envoy)
         if not any(each.home for each in self._envoys):
@@ -200,7 +201,7 @@ class Store:
         envoy.acknowledged.set()
         envoy.news.set()
 
-    def heard(self, envoy: _Envoy, request: Any) -> None:
+    def heard(self, envoy: Envoy, request: Any) -> None:
         """What an Envoy says: which resources it wants, what it has already, and what it took of what it was sent."""
         kind = request.type_url
         if kind not in self._resources:
@@ -241,7 +242,7 @@ class Store:
         if envoy.owed or any(envoy.dirty.values()):
             envoy.news.set()
 
-    def news(self, envoy: _Envoy, nonces: Iterable[int]) -> list[Any]:
+    def news(self, envoy: Envoy, nonces: Iterable[int]) -> list[Any]:
         """The messages that bring an Envoy up to date."""
         for name in envoy.dirty[CLUSTERS]:  # a cluster that is made anew waits for its endpoints, told again or not
             if name in envoy.wanted[ENDPOINTS]:
@@ -259,7 +260,7 @@ class Store:
                 found.append(self._message(envoy, kind, names, str(nonce)))
         return found
 
-    def _message(self, envoy: _Envoy, kind: str, names: Iterable[str], nonce: str) -> Any:
+    def _message(self, envoy: Envoy, kind: str, names: Iterable[str], nonce: str) -> Any:
         response = discovery_pb2.DeltaDiscoveryResponse(type_url=kind, nonce=nonce)
         sent = envoy.sent[nonce] = []
         for name in names:
@@ -272,44 +273,3 @@ class Store:
                 response.resources.add(name=name, version=resource.version, resource=resource.content)
                 sent.append((kind, name, resource.serial))
         return response
-
-
-class Discovery(ads_pb2_grpc.AggregatedDiscoveryServiceServicer):  # type: ignore[misc]
-    """Serves a store to Envoys. ``visit_seconds``: how long one may stay that belongs to another replica's process; it asks that one first
-    when it comes again, and is here only while that is away. None: to the Envoy beside us.
-    """
-
-    def __init__(self, store: Store, visit_seconds: float | None = None) -> None:
-        self._store = store
-        self._visit_seconds = visit_seconds
-        self._nonces = itertools.count(1)
-
-    async def DeltaAggregatedResources(self, requests: AsyncIterator[Any], context: grpc.aio.ServicerContext) -> AsyncIterator[Any]:  # noqa: N802 - gRPC's name
-        """One stream: what an Envoy asks for on one side, what it is told on the other."""
-        envoy = _Envoy(home=self._visit_seconds is None)
-        self._store.join(envoy)
-        reader = asyncio.create_task(self._read(requests, envoy))
-        loop = asyncio.get_running_loop()
-        ends = None if self._visit_seconds is None else loop.time() + self._visit_seconds
-        try:
-            while not envoy.gone:
-                with suppress(TimeoutError):
-                    async with asyncio.timeout_at(ends):
-                        await envoy.news.wait()
-                if ends is not None and loop.time() >= ends:
-                    break
-                await asyncio.sleep(0)  # what changes together is told together
-                envoy.news.clear()
-                for message_ in self._store.news(envoy, self._nonces):
-                    yield message_
-        finally:
-            reader.cancel()
-            self._store.leave(envoy)
-        await asyncio.gather(reader, return_exceptions=True)
-
-    async def _read(self, requests: AsyncIterator[Any], envoy: _Envoy) -> None:
-        try:
-            async for request in requests:
-                self._store.heard(envoy, request)
-        finally:
-            self._store.leave(envoy)
