@@ -135,11 +135,16 @@ async def asleep(client: ApiClient, count: int) -> None:
     seen.changed = changed
     watching = await seen.begin()
     deadline = time.monotonic() + PATIENCE_SECONDS
-    while sum(states.values()) < count:
+    while sum(states.values()) < count or await scaled_up(client):
         assert time.monotonic() < deadline, f"only {sum(states.values())} of {count} are at zero"
-        await asyncio.sleep(0.5)
+        await asyncio.sleep(2)
     watching.cancel()
     await asyncio.sleep(2)
+
+
+async def scaled_up(client: ApiClient) -> bool:
+    """Whether any Deployment has replicas; a status follows a moment after."""
+    return any([body["spec"].get("replicas") async for page in client.pages(DEPLOYMENTS, namespace=TEAM) for body in page.items])
 
 
 async def woken(cluster: ControlCluster, client: ApiClient, one: Replica, token: str, names: list[str], what: str) -> list[str]:
@@ -160,8 +165,8 @@ async def woken(cluster: ControlCluster, client: ApiClient, one: Replica, token:
             task.cancel()
         await asyncio.gather(*asking, return_exceptions=True)
     watching.cancel()
-    written = scaled(cluster, mark)
-    assert written.keys() >= set(names)
+    while not (written := scaled(cluster, mark)).keys() >= set(names):  # noqa: ASYNC110 - a file tells nobody
+        await asyncio.sleep(0.1)  # the log tells of a request when it is over, which may be after a watch has told of its effect
     stored = [written[name] - began_at for name in names]
     row = [what, str(len(names)), spread(stored), spread([seen.at[name] - began for name in names])]
     print(json.dumps(row), flush=True)
