@@ -52,11 +52,14 @@ class Scraping:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
-    def errors(self, id: str) -> tuple[int, ...]:
-        """4xx and 5xx of a deployment as processes that run have told them, each once."""
-        series = f'sum by (class) (max by (counter, class) (roadstead_gateway_endpoint_errors_total{{id="{id}"}}))'
+    def seen(self, id: str) -> tuple[int, ...]:
+        """4xx, 5xx and timed requests of a deployment as processes that run have told them, each once."""
+        once = 'sum by (class) (max by (counter, class) ({name}{{id="{id}"}}))'
+        names = ("roadstead_gateway_endpoint_errors_total", "roadstead_gateway_endpoint_request_seconds_count")
+        series = " or ".join(once.format(name=name, id=id) for name in names)
         found = httpx.get(f"{self.url}/api/v1/query", params={"query": series}, timeout=30).json()["data"]["result"]
-        return tuple(int(sample["value"][1]) for sample in sorted(found, key=lambda sample: str(sample["metric"])))
+        value = {str(sample["metric"].get("class", "timed")): int(sample["value"][1]) for sample in found}
+        return tuple(value.get(name, 0) for name in ("4xx", "5xx", "timed"))
 
     def halt(self) -> None:
         """It takes connections, and says nothing."""
@@ -133,7 +136,7 @@ def test_what_the_gateway_does_not_know_any_more_prometheus_tells(
         wait_for(lambda: counted(stats(**recently())) == expected, "the gateways to have counted all", 60)
 
         # The gateways go, and what they knew with them: Prometheus alone is left.
-        wait_for(lambda: scraping.errors(id) == (5, 3), "Prometheus to have seen all", 60)
+        wait_for(lambda: scraping.seen(id) == (5, 3, 20), "Prometheus to have seen all", 60)
         for one in gateways:
             one.stop()
         wait_for(lambda: counted(stats(**recently())) == expected, "Prometheus to tell all")
@@ -163,7 +166,7 @@ def test_what_the_gateway_does_not_know_any_more_prometheus_tells(
         assert datetime.fromisoformat(whole["metrics"]["lastRequestAt"]) > last
         assert datetime.fromisoformat(whole["period"]["start"]) < began
 
-        wait_for(lambda: scraping.errors(id) == (2, 0), "Prometheus to have seen all", 60)
+        wait_for(lambda: scraping.seen(id) == (2, 0, 5), "Prometheus to have seen all", 60)
         # Prometheus is halted, and then away: what the gateways know is told all the same, and nothing is made up.
         scraping.halt()
         halted = stats(**recently())
