@@ -23,6 +23,8 @@ from hack.cluster.processes import answers
 ROOT = Path(__file__).parent.parent
 CHART = ROOT / "charts" / "roadstead"
 NAMESPACE = "roadstead-system"
+LONGEST_LINE_BYTES = 1_048_576
+"""Of an audit log."""
 Body = dict[str, Any]
 T = TypeVar("T")
 
@@ -180,12 +182,10 @@ def apply(cluster: Cluster, *bodies: Body) -> None:
 def writes(
     cluster: Cluster, since: int, namespace: str | None = None, agent: str = "roadstead-operator"
 ) -> list[tuple[str, str, str, int]]:
-    """The operator's writes in the API server's audit log after line ``since``: verb, resource, name, code; Leases left out, and
+    """The operator's writes in the API server's audit log after ``since``, a position: verb, resource, name, code; Leases left out, and
     other namespaces where one is given."""
-    assert cluster.audit_log is not None
     found = []
-    for line in cluster.audit_log.read_text().splitlines()[since:]:
-        event = json.loads(line)
+    for event in audit_events(cluster, since):
         ref = event.get("objectRef") or {}
         if not event.get("userAgent", "").startswith(agent) or event["verb"] in ("get", "list", "watch") or ref.get("resource") == "leases":
             continue
@@ -197,6 +197,19 @@ def writes(
 
 
 def audit_position(cluster: Cluster) -> int:
-    """The present length of the audit log, in lines."""
+    """Where the audit log's last whole line ends, in bytes: the API server may just be writing another."""
     assert cluster.audit_log is not None
-    return len(cluster.audit_log.read_text().splitlines())
+    with cluster.audit_log.open("rb") as file:
+        end = file.seek(0, os.SEEK_END)
+        file.seek(max(0, end - LONGEST_LINE_BYTES))
+        return end - len(file.read(LONGEST_LINE_BYTES).rpartition(b"\n")[2])
+
+
+def audit_events(cluster: Cluster, since: int = 0) -> Iterator[Body]:
+    """The whole lines of the audit log after that position."""
+    assert cluster.audit_log is not None
+    with cluster.audit_log.open("rb") as file:
+        file.seek(since)
+        for line in file:
+            if line.endswith(b"\n"):
+                yield json.loads(line)

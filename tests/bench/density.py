@@ -26,9 +26,9 @@ from roadstead.kube.config import load
 from roadstead.kube.resource import DEPLOYMENTS, HPAS, NAMESPACES, SERVICES, Body
 from roadstead.resources import ARTIFACTS, WORKLOADS
 from tests.bench.document import HELP, write
-from tests.bench.measure import Moments, audit_bytes, cpu_seconds, requests, share, written
+from tests.bench.measure import Moments, cpu_seconds, requests, share, written
 from tests.build import cpu_autoscaling, raw_artifact, raw_workload
-from tests.clusters import NAMESPACE, add_fake_nodes, install_crds, install_rbac, running_operator, wait_admission
+from tests.clusters import NAMESPACE, add_fake_nodes, audit_position, install_crds, install_rbac, running_operator, wait_admission
 from tests.support.memory import peak_mib, resident_mib
 from tests.world import here
 
@@ -97,20 +97,20 @@ async def run(cluster: ControlCluster, count: int, idle_seconds: float) -> Repor
         operator = running_operator(cluster, kubeconfig)
         process = operator.__enter__()
         await asyncio.sleep(2)
-        mark, cpu = audit_bytes(cluster), cpu_seconds(process.pid)
+        mark, cpu = audit_position(cluster), cpu_seconds(process.pid)
         burst = await created(client, "ours", count)
         await rested(cluster)
         spent, found, peak = cpu_seconds(process.pid) - cpu, requests(cluster, mark), peak_mib(process.pid)
         show(f"{count} Workloads: running after {max(burst.running):.1f} s; {dict(found)}")
         operator.__exit__(None, None, None)
 
-        mark, began = audit_bytes(cluster), time.monotonic()
+        mark, began = audit_position(cluster), time.monotonic()
         operator = running_operator(cluster, kubeconfig)
         process = operator.__enter__()
         restart = time.monotonic() - began
         await rested(cluster)
         again, restart_mib = requests(cluster, mark), resident_mib(process.pid)
-        mark, cpu = audit_bytes(cluster), cpu_seconds(process.pid)
+        mark, cpu = audit_position(cluster), cpu_seconds(process.pid)
         await asyncio.sleep(idle_seconds)
         idle, idle_cpu = requests(cluster, mark), cpu_seconds(process.pid) - cpu
         show(f"restart: ready after {restart:.1f} s; {dict(again)}; at rest: {dict(idle)}")
@@ -195,7 +195,7 @@ async def by_hand(client: ApiClient, count: int, statuses: int) -> Burst:
 async def rested(cluster: ControlCluster, seconds: float = 15.0) -> None:
     """Wait until the operator has written nothing for so long: the HPA controller looks every 5 s, and at 300 HPAs it takes its time."""
     while True:
-        mark = audit_bytes(cluster)
+        mark = audit_position(cluster)
         await asyncio.sleep(seconds)
         if not written(requests(cluster, mark)):
             return

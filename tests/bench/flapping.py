@@ -24,9 +24,9 @@ from roadstead.kube.resource import HPAS, NAMESPACES, SERVICES
 from roadstead.resources import ARTIFACTS, WORKLOADS
 from tests.bench.density import PATIENCE_SECONDS, PODS_PER_NODE, WHOLE_AUDIT_LOG, created, rested
 from tests.bench.document import HELP, write
-from tests.bench.measure import Moments, audit_bytes, requests, share, written
+from tests.bench.measure import Moments, requests, share, written
 from tests.build import cpu_autoscaling, raw_artifact
-from tests.clusters import add_fake_nodes, install_crds, install_rbac, operator_access, running_operator, wait_admission
+from tests.clusters import add_fake_nodes, audit_position, install_crds, install_rbac, operator_access, running_operator, wait_admission
 from tests.world import here
 
 NAMESPACE = "ours"
@@ -73,7 +73,7 @@ async def run(cluster: ControlCluster, count: int) -> tuple[Samples, float]:
             versions = itertools.count(4)
             for _ in range(ROUNDS):
                 for what, stir in ((CALM, None), (FOREIGN, foreign), (FLAPPING, flap)):
-                    mark, began = audit_bytes(cluster), time.monotonic()
+                    mark, began = audit_position(cluster), time.monotonic()
                     stirring = asyncio.create_task(stirred(client, stir)) if stir is not None else None
                     samples[what].append(await probed(client, list(range(1, count))[:PROBES], next(versions)))
                     if stirring is not None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import time
 from collections import Counter
@@ -16,6 +15,7 @@ from hack.cluster.api import Cluster
 from roadstead.kube.client import ApiClient
 from roadstead.kube.errors import ApiError
 from roadstead.kube.resource import Body, Resource
+from tests.clusters import audit_events
 
 
 def share(values: Sequence[float], part: float) -> float:
@@ -29,31 +29,21 @@ def cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def requests(cluster: Cluster, since_bytes: int, agent: str = "roadstead-operator", name: str | None = None) -> Counter[str]:
-    """An agent's finished requests in the audit log after that byte, as ``verb resource``; Leases left out. ``name``: of one object."""
-    assert cluster.audit_log is not None
+def requests(cluster: Cluster, since: int, agent: str = "roadstead-operator", name: str | None = None) -> Counter[str]:
+    """An agent's finished requests after that position in the audit log, as ``verb resource``; Leases left out. ``name``: of one object."""
     found: Counter[str] = Counter()
-    with cluster.audit_log.open("rb") as file:
-        file.seek(since_bytes)
-        for line in file:
-            event = json.loads(line)
-            ref = event.get("objectRef") or {}
-            wanted = event.get("userAgent", "").startswith(agent) and name in (None, ref.get("name"))
-            if wanted and ref.get("resource") != "leases":
-                resource = ref.get("resource", "") + ("/" + ref["subresource"] if ref.get("subresource") else "")
-                found[f"{event['verb']} {resource}"] += 1
+    for event in audit_events(cluster, since):
+        ref = event.get("objectRef") or {}
+        wanted = event.get("userAgent", "").startswith(agent) and name in (None, ref.get("name"))
+        if wanted and ref.get("resource") != "leases":
+            resource = ref.get("resource", "") + ("/" + ref["subresource"] if ref.get("subresource") else "")
+            found[f"{event['verb']} {resource}"] += 1
     return found
 
 
 def written(found: Counter[str]) -> int:
     """How many of the requests were writes."""
     return sum(count for what, count in found.items() if what.split()[0] not in ("get", "list", "watch"))
-
-
-def audit_bytes(cluster: Cluster) -> int:
-    """The present length of the audit log."""
-    assert cluster.audit_log is not None
-    return cluster.audit_log.stat().st_size
 
 
 @dataclass

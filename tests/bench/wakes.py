@@ -28,11 +28,13 @@ from roadstead.kube.config import load
 from roadstead.kube.resource import DEPLOYMENTS, NAMESPACES
 from roadstead.resources import WORKLOADS
 from tests.bench.document import HELP, write
-from tests.bench.measure import Moments, audit_bytes, share
+from tests.bench.measure import Moments, share
 from tests.build import http_autoscaling, raw_artifact, raw_workload
 from tests.clusters import (
     add_fake_nodes,
     apply,
+    audit_events,
+    audit_position,
     declare_platform,
     install_crds,
     install_rbac,
@@ -151,7 +153,7 @@ async def woken(cluster: ControlCluster, client: ApiClient, one: Replica, token:
     """One request for each at the same moment; the row says when their Deployments had a replica, and when a watch told of it."""
     seen = Moments(client, DEPLOYMENTS, TEAM, lambda body: (body["spec"].get("replicas") or 0) >= 1)
     watching = await seen.begin()
-    mark, began, began_at = audit_bytes(cluster), time.monotonic(), time.time()
+    mark, began, began_at = audit_position(cluster), time.monotonic(), time.time()
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
 
         async def ask(name: str) -> None:
@@ -173,18 +175,14 @@ async def woken(cluster: ControlCluster, client: ApiClient, one: Replica, token:
     return row
 
 
-def scaled(cluster: ControlCluster, since_bytes: int) -> dict[str, float]:
+def scaled(cluster: ControlCluster, since: int) -> dict[str, float]:
     """When the API server had first carried out a change of each Deployment's count, by its audit log; seconds since 1970."""
-    assert cluster.audit_log is not None
     found: dict[str, float] = {}
-    with cluster.audit_log.open("rb") as file:
-        file.seek(since_bytes)
-        for line in file:
-            event = json.loads(line)
-            ref = event.get("objectRef") or {}
-            changes = event["verb"] in ("update", "patch") and (ref.get("resource"), ref.get("subresource")) == ("deployments", "scale")
-            if changes and event["responseStatus"]["code"] == 200:
-                found.setdefault(ref["name"], datetime.fromisoformat(event["stageTimestamp"]).timestamp())
+    for event in audit_events(cluster, since):
+        ref = event.get("objectRef") or {}
+        changes = event["verb"] in ("update", "patch") and (ref.get("resource"), ref.get("subresource")) == ("deployments", "scale")
+        if changes and event["responseStatus"]["code"] == 200:
+            found.setdefault(ref["name"], datetime.fromisoformat(event["stageTimestamp"]).timestamp())
     return found
 
 

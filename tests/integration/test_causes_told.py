@@ -12,7 +12,7 @@ import pytest
 from hack.cluster.control import ControlCluster
 from roadstead.observed.conditions import timestamp
 from tests.build import raw_artifact, raw_workload
-from tests.clusters import apply, audit_position, wait_for, writes
+from tests.clusters import apply, audit_events, audit_position, wait_for, writes
 from tests.world import condition, here, quiet, status, unready, wait_state
 
 pytestmark = [pytest.mark.timeout(240), pytest.mark.usefixtures("operator")]
@@ -39,8 +39,7 @@ def event(pod: dict[str, Any], reason: str = "Unhealthy", message: str = WORDS, 
 
 def asked(cluster: ControlCluster, since: int, namespace: str) -> int:
     """How often the operator read Events of that namespace."""
-    assert cluster.audit_log is not None
-    entries = map(json.loads, cluster.audit_log.read_text().splitlines()[since:])
+    entries = audit_events(cluster, since)
     refs = [e.get("objectRef") or {} for e in entries if e["verb"] == "list" and e.get("userAgent", "").startswith("roadstead-operator")]
     return sum(ref.get("resource") == "events" and ref.get("namespace") == namespace for ref in refs)
 

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from hack.cluster.control import ControlCluster
-from tests.clusters import get, wait_for
+from tests.clusters import audit_events, get, wait_for
 from tests.support.rest import API_ACCOUNT, Served, account, client_of, container, groups, stored, wanted
 
 Body = dict[str, Any]
@@ -59,11 +59,9 @@ def test_nothing_is_left_of_a_workload_that_was_refused_late(
     assert stored(cluster, "artifacts", namespace) == []
     assert stored(cluster, "workloads", namespace) == []
     assert client.get(ARTIFACTS).json()["totalCount"] == 0
-    assert cluster.audit_log is not None
-    events = [json.loads(line) for line in cluster.audit_log.read_text().splitlines()]
     writes = [
         (event["verb"], event["user"]["username"].rpartition(":")[2], event["objectRef"]["resource"], event["responseStatus"]["code"])
-        for event in events
+        for event in audit_events(cluster)
         if (event.get("objectRef") or {}).get("namespace") == namespace and event["verb"] in ("create", "delete")
     ]
     ours = [write for write in writes if write[2] in ("artifacts", "workloads")][-4:]

@@ -22,6 +22,7 @@ from tests.clusters import (
     NAMESPACE,
     add_fake_nodes,
     apply,
+    audit_events,
     audit_position,
     install_crds,
     install_rbac,
@@ -188,9 +189,7 @@ def wait_refused(cluster: ControlCluster, since: int, right: Right, seconds: flo
 
 
 def refused(cluster: ControlCluster, since: int, right: Right) -> bool:
-    assert cluster.audit_log is not None
-    for line in cluster.audit_log.read_text().splitlines()[since:]:
-        event = json.loads(line)
+    for event in audit_events(cluster, since):
         if not event.get("userAgent", "").startswith(OPERATOR) and "roadstead" not in event["user"]["username"]:
             continue
         message = event.get("responseStatus", {}).get("message", "")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -14,7 +13,7 @@ from pathlib import Path
 
 from hack.cluster.api import Cluster
 from tests.build import raw_artifact, raw_workload
-from tests.clusters import NAMESPACE, apply, running_operator
+from tests.clusters import NAMESPACE, apply, audit_events, running_operator
 from tests.world import here
 
 LEASE_SECONDS = 4.0
@@ -49,11 +48,9 @@ def replica(
 
 
 def audited(cluster: Cluster, since: int = 0) -> list[Write]:
-    """All writes of replicas after line ``since`` of the audit log, Leases included, in the order in which they came."""
-    assert cluster.audit_log is not None
+    """All writes of replicas after ``since``, a position in the audit log, Leases included, in the order in which they came."""
     found = []
-    for line in cluster.audit_log.read_text().splitlines()[since:]:
-        event = json.loads(line)
+    for event in audit_events(cluster, since):
         agent, ref = event.get("userAgent", ""), event.get("objectRef") or {}
         if not agent.startswith("roadstead-operator/") or event["verb"] in ("get", "list", "watch"):
             continue
@@ -65,7 +62,7 @@ def audited(cluster: Cluster, since: int = 0) -> list[Write]:
 
 
 def writers(cluster: Cluster, since: int) -> set[str]:
-    """Who has written anything but the Lease after line ``since`` of the audit log."""
+    """Who has written anything but the Lease after ``since``."""
     return {write.replica for write in audited(cluster, since) if not write.of_lease}
 
 
