@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
+import statistics
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -58,6 +58,7 @@ API_SERVERS: dict[str, tuple[tuple[str, ...], tuple[tuple[str, str], ...]]] = {
 """By default an API server works at up to 600 requests at once. On two cores, which it shares here with everybody, each of them and each
 watch then waits for its turn for a second or two: the counts are written long before anybody is told. And a quarter of its time goes into
 collecting a garbage that there is room for."""
+TURNS = 3
 SCALING = {"cooldownSeconds": 5, "pollingIntervalSeconds": 5}
 
 
@@ -92,7 +93,7 @@ def cluster_with_keda(flags: Sequence[str] = (), environment: Sequence[tuple[str
 
 
 async def run(cluster: ControlCluster, one: Replica, count: int) -> list[list[str]]:
-    """Bring all to zero, wake them, twice; returns the table's rows."""
+    """Bring all to zero and wake them, in turns; returns the table's rows."""
     names = [f"w{number:03d}" for number in range(count)]
     settings = {"scalerAddress": one.scaler, "queueTotal": 100000, "queuePerWorkload": 1000}
     declare_platform(cluster, gateway=settings, scaling=SCALING)
@@ -105,10 +106,13 @@ async def run(cluster: ControlCluster, one: Replica, count: int) -> list[list[st
         apply(cluster, *(here(TEAM, raw_workload(name, runtime=runtime)) for name in names))
         for what, fast in (("KEDA", False), ("the fast path", True)):
             declare_platform(cluster, gateway={**settings, "fastPath": fast}, scaling=SCALING)
-            await asleep(client, count)
-            rows.append(await woken(cluster, client, one, token, names, what))
-            await asleep(client, count)
-            rows.append(await woken(cluster, client, one, token, names[:1], what))
+            for some in (names, names[:1]):
+                turns = []
+                for _ in range(TURNS):
+                    await asleep(client, count)
+                    turns.append(await woken(cluster, client, one, token, some))
+                    print(what, *turns[-1], flush=True)
+                rows.append([what, str(len(some)), *(spread(figures) for figures in zip(*turns, strict=True))])
     return rows
 
 
@@ -118,8 +122,7 @@ def printed(rows: list[list[str]]) -> str:
         "API server",
         "woken by",
         "Workloads at once",
-        "replicas ≥ 1 in the API server after, p50 / p95 / max, s",
-        "seen by a watch after, s",
+        *(f"{what}: {share}, s" for what in ("replicas ≥ 1 in the API server", "seen by a watch") for share in ("p50", "p95", "max")),
     ]
     lines = [head, ["---", "---", *("---:" for _ in head[2:])], *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
@@ -149,8 +152,10 @@ async def scaled_up(client: ApiClient) -> bool:
     return any([body["spec"].get("replicas") async for page in client.pages(DEPLOYMENTS, namespace=TEAM) for body in page.items])
 
 
-async def woken(cluster: ControlCluster, client: ApiClient, one: Replica, token: str, names: list[str], what: str) -> list[str]:
-    """One request for each at the same moment; the row says when their Deployments had a replica, and when a watch told of it."""
+async def woken(cluster: ControlCluster, client: ApiClient, one: Replica, token: str, names: list[str]) -> list[float]:
+    """One request for each at the same moment. Seconds until their Deployments had a replica, and until a watch told of it: of each, p50,
+    p95 and the last.
+    """
     seen = Moments(client, DEPLOYMENTS, TEAM, lambda body: (body["spec"].get("replicas") or 0) >= 1)
     watching = await seen.begin()
     mark, began, began_at = audit_position(cluster), time.monotonic(), time.time()
@@ -169,10 +174,8 @@ async def woken(cluster: ControlCluster, client: ApiClient, one: Replica, token:
     watching.cancel()
     while not (written := scaled(cluster, mark)).keys() >= set(names):  # noqa: ASYNC110 - a file tells nobody
         await asyncio.sleep(0.1)  # the log tells of a request when it is over, which may be after a watch has told of its effect
-    stored = [written[name] - began_at for name in names]
-    row = [what, str(len(names)), spread(stored), spread([seen.at[name] - began for name in names])]
-    print(json.dumps(row), flush=True)
-    return row
+    stored, told = [written[name] - began_at for name in names], [seen.at[name] - began for name in names]
+    return [share(values, part) for values in (stored, told) for part in (0.5, 0.95, 1)]
 
 
 def scaled(cluster: ControlCluster, since: int) -> dict[str, float]:
@@ -186,8 +189,9 @@ def scaled(cluster: ControlCluster, since: int) -> dict[str, float]:
     return found
 
 
-def spread(values: list[float]) -> str:
-    return f"{share(values, 0.5):.2f} / {share(values, 0.95):.2f} / {max(values):.2f}"
+def spread(turns: Sequence[float]) -> str:
+    """The median of some turns, and the least and the most."""
+    return f"{statistics.median(turns):.2f} ({min(turns):.2f}-{max(turns):.2f})"
 
 
 if __name__ == "__main__":

@@ -288,6 +288,26 @@ async def test_silence_is_cut_by_the_routes_idle_timeout_alone() -> None:
         assert (long.status, "idle timeout" in long.json["detail"]) == (504, True)
 
 
+PATHS = ("", "/", "?", "?q=/1", "/?q", "/x", "//x", "//", "/x/", "/%2fx?y=%2f", "/a;b=c", "/x?" + "y" * 2000)
+
+
+async def test_a_path_is_the_same_to_the_service_whoever_let_it_through(envoy: LoneEnvoy) -> None:
+    """By a route's pattern, or by the script that knows the verdict."""
+    echo = Echo()
+    await envoy.pods(await envoy.listen(echo))
+    for path in PATHS:
+        assert (await envoy.get(path)).status == 200, path
+    envoy.gate.verdict_seconds = 60
+    assert (await envoy.get("/x")).status == 200
+    asked = len(envoy.gate.asked)
+    for path in PATHS:
+        assert (await envoy.get(path)).status == 200, path
+    assert len(envoy.gate.asked) == asked
+    lines = [head.line for head in echo.seen]
+    assert lines[: len(PATHS)] == lines[-len(PATHS) :]
+    assert lines[:4] == [f"GET {path} HTTP/1.1" for path in ("/", "/", "/?", "/?q=/1")]
+
+
 async def test_a_known_verdict_asks_nobody(envoy: LoneEnvoy) -> None:
     echo = Echo()
     await envoy.pods(await envoy.listen(echo))
@@ -298,6 +318,7 @@ async def test_a_known_verdict_asks_nobody(envoy: LoneEnvoy) -> None:
     first, last = echo.seen[0], echo.seen[-1]
     same = [[pair for pair in head.headers if pair[0] != "x-request-id"] for head in (first, last)]
     assert same[0] == same[1]
+    assert "x-envoy-original-path" not in dict(first.headers), "what the service has is its own path"
     assert (first.line, last.line) == ("GET /x?y=1 HTTP/1.1",) * 2
     for refused in (
         request(PREFIX + "/x", token="Bearer bad"),

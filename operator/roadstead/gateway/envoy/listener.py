@@ -64,7 +64,7 @@ def listener(settings: EnvoySettings) -> dict[str, Any]:
         ],
         "local_reply_config": _own_words(),
         "rds": {"route_config_name": ROUTE, "config_source": {"ads": {}, "resource_api_version": "V3"}},
-        "http_filters": [_verdicts(), _authorization(settings.node), _filter("router", "router.v3.Router")],
+        "http_filters": [_verdicts(), _authorization(settings.node), _filter("router", "router.v3.Router", suppress_envoy_headers=True)],
     }
     return {
         "name": "gateway",

@@ -115,7 +115,6 @@ def routes(idle_timeout_seconds: int) -> route_pb2.RouteConfiguration:
         }
     }
     action = {
-        "cluster_header": CLUSTER_HEADER,
         "cluster_not_found_response_code": "SERVICE_UNAVAILABLE",
         "timeout": "0s",
         "idle_timeout": f"{idle_timeout_seconds}s",
@@ -149,14 +148,21 @@ def routes(idle_timeout_seconds: int) -> route_pb2.RouteConfiguration:
             {
                 "name": "all",
                 "domains": ["*"],
-                "request_headers_to_remove": ["authorization", CLUSTER_HEADER, KNOWN_HEADER, "x-envoy-original-path"],
+                "request_headers_to_remove": ["authorization"],
                 "routes": [
+                    # What verdicts.lua lets through, whose path is the service's own already. Nobody outside can set the header.
+                    {
+                        "match": {"prefix": "/", "headers": [{"name": KNOWN_HEADER, "present_match": True}]},
+                        "route": {**action, "cluster_header": KNOWN_HEADER},
+                        "request_headers_to_remove": [KNOWN_HEADER],
+                        "typed_per_filter_config": {**unasked, **unscripted},
+                    },
                     {
                         "match": {"path": "/healthz"},
                         "direct_response": {"status": 200, "body": {"inline_string": "ok"}},
                         "typed_per_filter_config": unasked,
                     },
-                    *(_endpoint(kind, action, known) for kind in KINDS for known in ({**unasked, **unscripted}, None)),
+                    *(_endpoint(kind, action) for kind in KINDS),
                     {
                         "match": {"prefix": "/"},
                         "direct_response": {"status": 404, "body": {"inline_string": "there is nothing to call here"}},
@@ -169,25 +175,22 @@ def routes(idle_timeout_seconds: int) -> route_pb2.RouteConfiguration:
     return json_format.ParseDict(config, route_pb2.RouteConfiguration())
 
 
-def _endpoint(kind: str, action: dict[str, Any], known: dict[str, Any] | None) -> dict[str, Any]:
-    """The route of one kind. ``known``: for requests whose cluster is known already (verdicts.lua), which ask nobody."""
+def _endpoint(kind: str, action: dict[str, Any]) -> dict[str, Any]:
+    """The route of one kind, for requests about which the authoriser is asked."""
     prefix = f"/api/v2/endpoints/{kind}/"
-    found: dict[str, Any] = {
+    rewrite = {"pattern": {"regex": f"^{prefix}[^/?]+/?"}, "substitution": "/"}
+    return {
         "match": {"prefix": prefix},
-        "route": {**action, "regex_rewrite": {"pattern": {"regex": f"^{prefix}[^/?]+/?"}, "substitution": "/"}},
+        "route": {**action, "cluster_header": CLUSTER_HEADER, "regex_rewrite": rewrite},
+        "request_headers_to_remove": [CLUSTER_HEADER],
         # All ids are of one length: what goes before the service's own path is the path's beginning.
         "request_headers_to_add": [
             {
-                "header": {"key": "x-forwarded-prefix", "value": f"%REQ(X-ENVOY-ORIGINAL-PATH?:PATH):{len(prefix) + ID_LENGTH}%"},
+                "header": {"key": "x-forwarded-prefix", "value": f"%REQ(:PATH):{len(prefix) + ID_LENGTH}%"},
                 "append_action": "OVERWRITE_IF_EXISTS_OR_ADD",
             }
         ],
     }
-    if known is not None:
-        found["match"]["headers"] = [{"name": KNOWN_HEADER, "present_match": True}]
-        found["route"]["cluster_header"] = KNOWN_HEADER
-        found["typed_per_filter_config"] = known
-    return found
 
 
 class EnvoyUpstreams:
