@@ -209,6 +209,7 @@ def audit_events(cluster: Cluster, since: int = 0) -> Iterator[Body]:
     """The whole lines of the audit log after that position."""
     assert cluster.audit_log is not None
     with cluster.audit_log.open("rb") as file:
+        assert file.seek(0, os.SEEK_END) >= since, "the audit log has been begun anew"
         file.seek(since)
         for line in file:
             if line.endswith(b"\n"):

@@ -108,7 +108,8 @@ class ControlPlane:
         if audit:
             policy = self.state / "audit-policy.json"
             policy.write_text(AUDIT_POLICY)
-            flags |= {"audit-policy-file": policy, "audit-log-path": self.audit_log}
+            # By default it is begun anew every 100 MB, and whoever reads on from a place in it would find nothing.
+            flags |= {"audit-policy-file": policy, "audit-log-path": self.audit_log, "audit-log-maxsize": 100_000}
         return _command(binaries.KUBERNETES, "kube-apiserver", flags, extra)
 
     def controller_manager(self) -> Command:

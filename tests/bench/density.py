@@ -34,8 +34,6 @@ from tests.world import here
 
 PODS_PER_NODE = 600
 PATIENCE_SECONDS = 1800.0
-WHOLE_AUDIT_LOG = "--audit-log-maxsize=100000"
-"""In MiB: an API server rotates its log at 100 by itself, and 5,000 Workloads write more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +78,7 @@ def main() -> None:
 
 def measured(count: int, idle_seconds: float) -> Report:
     """One run on a cluster of its own."""
-    with control_cluster(kwok=True, extra_apiserver_flags=[WHOLE_AUDIT_LOG]) as cluster:
+    with control_cluster(kwok=True) as cluster:
         install_crds(cluster)
         install_rbac(cluster)
         add_fake_nodes(cluster, 1 + 2 * count // PODS_PER_NODE)

@@ -22,7 +22,7 @@ from roadstead.kube.client import ApiClient
 from roadstead.kube.config import load
 from roadstead.kube.resource import HPAS, NAMESPACES, SERVICES
 from roadstead.resources import ARTIFACTS, WORKLOADS
-from tests.bench.density import PATIENCE_SECONDS, PODS_PER_NODE, WHOLE_AUDIT_LOG, created, rested
+from tests.bench.density import PATIENCE_SECONDS, PODS_PER_NODE, created, rested
 from tests.bench.document import HELP, write
 from tests.bench.measure import Moments, requests, share, written
 from tests.build import cpu_autoscaling, raw_artifact
@@ -53,7 +53,7 @@ def main() -> None:
 
 def measured(count: int) -> tuple[Samples, float]:
     """One run on a cluster of its own: the samples, and the operator's writes a second while one Workload flaps."""
-    with control_cluster(kwok=True, extra_apiserver_flags=[WHOLE_AUDIT_LOG]) as cluster:
+    with control_cluster(kwok=True) as cluster:
         install_crds(cluster)
         install_rbac(cluster)
         add_fake_nodes(cluster, 1 + count // PODS_PER_NODE)

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 
 from hack.cluster.api import Cluster
@@ -38,6 +39,17 @@ def requests(cluster: Cluster, since: int, agent: str = "roadstead-operator", na
         if wanted and ref.get("resource") != "leases":
             resource = ref.get("resource", "") + ("/" + ref["subresource"] if ref.get("subresource") else "")
             found[f"{event['verb']} {resource}"] += 1
+    return found
+
+
+def scaled(cluster: Cluster, since: int) -> dict[str, float]:
+    """When the API server had first carried out a change of each Deployment's count, by its audit log; seconds since 1970."""
+    found: dict[str, float] = {}
+    for event in audit_events(cluster, since):
+        ref = event.get("objectRef") or {}
+        changes = event["verb"] in ("update", "patch") and (ref.get("resource"), ref.get("subresource")) == ("deployments", "scale")
+        if changes and event["responseStatus"]["code"] == 200:
+            found.setdefault(ref["name"], datetime.fromisoformat(event["stageTimestamp"]).timestamp())
     return found
 
 

@@ -13,7 +13,6 @@ import statistics
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import datetime
 from typing import Any
 
 import aiohttp
@@ -28,12 +27,11 @@ from roadstead.kube.config import load
 from roadstead.kube.resource import DEPLOYMENTS, NAMESPACES
 from roadstead.resources import WORKLOADS
 from tests.bench.document import HELP, write
-from tests.bench.measure import Moments, share
+from tests.bench.measure import Moments, scaled, share
 from tests.build import http_autoscaling, raw_artifact, raw_workload
 from tests.clusters import (
     add_fake_nodes,
     apply,
-    audit_events,
     audit_position,
     declare_platform,
     install_crds,
@@ -176,17 +174,6 @@ async def woken(cluster: ControlCluster, client: ApiClient, one: Replica, token:
         await asyncio.sleep(0.1)  # the log tells of a request when it is over, which may be after a watch has told of its effect
     stored, told = [written[name] - began_at for name in names], [seen.at[name] - began for name in names]
     return [share(values, part) for values in (stored, told) for part in (0.5, 0.95, 1)]
-
-
-def scaled(cluster: ControlCluster, since: int) -> dict[str, float]:
-    """When the API server had first carried out a change of each Deployment's count, by its audit log; seconds since 1970."""
-    found: dict[str, float] = {}
-    for event in audit_events(cluster, since):
-        ref = event.get("objectRef") or {}
-        changes = event["verb"] in ("update", "patch") and (ref.get("resource"), ref.get("subresource")) == ("deployments", "scale")
-        if changes and event["responseStatus"]["code"] == 200:
-            found.setdefault(ref["name"], datetime.fromisoformat(event["stageTimestamp"]).timestamp())
-    return found
 
 
 def spread(turns: Sequence[float]) -> str:

@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
@@ -26,9 +26,21 @@ from hack.cluster.full import FullCluster, full_cluster
 from hack.cluster.keda import Keda, keda
 from hack.cluster.metrics_server import metrics_server
 from roadstead.api.identity import object_id
-from tests.bench.measure import share
+from tests.bench.document import write
+from tests.bench.measure import scaled, share
 from tests.build import autoscaling, raw_deployment, raw_whoami
-from tests.clusters import apply, declare_platform, get, install_crds, install_rbac, operator_access, running_operator, wait_for, writes
+from tests.clusters import (
+    apply,
+    audit_position,
+    declare_platform,
+    get,
+    install_crds,
+    install_rbac,
+    operator_access,
+    running_operator,
+    wait_for,
+    writes,
+)
 from tests.support.gateways import (
     CERTIFICATES,
     SCALER_HOST,
@@ -44,6 +56,8 @@ from tests.world import asleep, gateway, here, new_namespace, status
 
 pytestmark = pytest.mark.timeout(420)
 Body = dict[str, Any]
+COMMAND = "ROADSTEAD_LONG=1 pytest tests/e2e/test_gateway_scaling.py -k twenty"
+PHASES = ("decide", "schedule", "pull", "start", "ready", "total")
 AWAY_SECONDS = 20.0
 MINUTE_SECONDS, HOUR_SECONDS = 1.0, 60.0
 """As the gateway counts here."""
@@ -58,6 +72,8 @@ class World:
     image: str
     keda: Keda
     gateway: Replica
+    woken: dict[bool, str] = field(default_factory=dict)
+    """The table's rows on many that wake at once, without the fast path and with it."""
 
     def replicas(self, namespace: str, name: str) -> int:
         found = get(self.cluster, "deployments.apps", name, namespace)
@@ -85,13 +101,23 @@ def world() -> Iterator[World]:
             platform(cluster, one)
             gateway(cluster, ready=True)
             with running_operator(cluster, operator_access(cluster)):
-                yield World(cluster, image, running, one)
+                made = World(cluster, image, running, one)
+                yield made
+                write_table(made.woken)
 
 
 @pytest.fixture
 def namespace(world: World) -> Iterator[str]:
     with new_namespace(world.cluster) as name:
         yield name
+
+
+def write_table(rows: dict[bool, str]) -> None:
+    """Put the table of this run into the document, if all of it was run."""
+    if set(rows) == {False, True}:
+        head = ["woken by", *(f"{phase}, p50 / p95 / max, s" for phase in ("replicas ≥ 1", *PHASES))]
+        lines = [f"| {' | '.join(head)} |", f"| --- |{' ---: |' * (len(head) - 1)}", rows[False], rows[True], ""]
+        write("wakes-real", COMMAND, "\n".join(lines))
 
 
 def platform(cluster: FullCluster, one: Replica, **more: Any) -> None:
@@ -253,7 +279,7 @@ def test_what_comes_through_a_deployment_counts_for_its_workload(world: World, n
 @pytest.mark.long
 @pytest.mark.parametrize("fast", [False, True], ids=["KEDA", "fast path"])
 def test_twenty_wake_at_once(world: World, namespace: str, request: pytest.FixtureRequest, fast: bool) -> None:
-    """Everybody is answered; how long everything but the container's own start took is printed."""
+    """Everybody is answered; how long everything but the container's own start took goes into a table."""
     platform(world.cluster, world.gateway, fastPath=fast)
     request.addfinalizer(lambda: platform(world.cluster, world.gateway))
     names = [f"w{number:02d}" for number in range(20)]
@@ -266,20 +292,23 @@ def test_twenty_wake_at_once(world: World, namespace: str, request: pytest.Fixtu
     def call(name: str) -> httpx.Response:
         return httpx.get(world.url(namespace, name), headers={"Authorization": f"Bearer {token}"}, timeout=180)
 
+    mark, began = audit_position(world.cluster), time.time()
     with ThreadPoolExecutor(len(names)) as pool:
         answers = list(pool.map(call, names))
     assert {answer.status_code for answer in answers} == {200}
     # Told by the API server: KEDA's write of the same count hides the gateway's in managedFields.
-    written = writes(world.cluster, 0, namespace, "roadstead-gateway")
+    written = writes(world.cluster, mark, namespace, "roadstead-gateway")
     by_gateway = {name for _, resource, name, code in written if (resource, code) == ("deployments/scale", 200)}
-    print(f"{len(by_gateway)} of {len(names)} woken by the gateway itself")
     assert bool(by_gateway) == fast
     phases = [dict(part.split("=") for part in answer.headers["x-roadstead-cold-start"].split(";")) for answer in answers]
-    for each in phases:  # "ready" holds the server's own start and its probe too: Envoy's part of it can't be told apart
-        each["beyond"] = str(float(each.get("decide", 0)) + float(each.get("schedule", 0)))
-    for phase in ("decide", "schedule", "pull", "start", "ready", "beyond", "total"):
-        values = [float(each.get(phase, 0)) for each in phases]
-        print(f"{phase}: p50 {share(values, 0.5):.2f} s, p95 {share(values, 0.95):.2f} s, max {max(values):.2f} s")
+    stored = scaled(world.cluster, mark)
+    figures = [[stored[name] - began for name in names]]
+    # "ready" holds the server's own start and its probe too: Envoy's part of it can't be told apart.
+    figures += [[float(each.get(phase, 0)) for each in phases] for phase in PHASES]
+    by = f"the gateway itself ({len(by_gateway)}) and KEDA" if fast else "KEDA"
+    told = [" / ".join(f"{share(values, part):.2f}" for part in (0.5, 0.95, 1)) for values in figures]
+    world.woken[fast] = f"| {' | '.join([by, *told])} |"
+    print(world.woken[fast])
 
 
 @pytest.mark.long

@@ -17,9 +17,9 @@ import pytest
 from hack.cluster import images, preflight
 from hack.cluster.full import FullCluster, full_cluster
 from hack.cluster.keda import Keda, keda
+from tests.bench.document import write
 from tests.build import raw_deployment, raw_whoami
 from tests.clusters import (
-    ROOT,
     apply,
     declare_platform,
     install_crds,
@@ -38,8 +38,7 @@ from tests.world import active_workload, condition, gateway, here, new_namespace
 
 pytestmark = pytest.mark.timeout(600)
 Body = dict[str, Any]
-BEGIN, END = "<!-- trouble: begin -->", "<!-- trouble: end -->"
-DOCUMENT = ROOT / "docs" / "benchmarks.md"
+COMMAND = "ROADSTEAD_LONG=1 pytest tests/e2e/test_gateway_trouble.py"
 AWAY_SECONDS = 60.0
 SETTLE_SECONDS = 4.0
 SCALING = {"cooldownSeconds": 8, "pollingIntervalSeconds": 2, "scaleDownStabilizationSeconds": 5}
@@ -93,14 +92,9 @@ def namespace(world: World) -> Iterator[str]:
 
 def write_table(rows: dict[str, str]) -> None:
     """Put the table of this run into the document, if all of it was run."""
-    if set(rows) != set(TROUBLES):
-        return
-    before, _, rest = DOCUMENT.read_text().partition(BEGIN)
-    if not rest:
-        return
-    lines = "\n".join(rows[name] for name in TROUBLES)
-    head = "| while … | warm requests answered | failed | held requests | lost |\n| --- | ---: | ---: | ---: | ---: |"
-    DOCUMENT.write_text(f"{before}{BEGIN}\n{head}\n{lines}\n{END}{rest.partition(END)[2]}")
+    if set(rows) == set(TROUBLES):
+        head = "| while … | warm requests answered | failed | held requests | lost |\n| --- | ---: | ---: | ---: | ---: |"
+        write("trouble", COMMAND, "\n".join((head, *(rows[name] for name in TROUBLES), "")))
 
 
 def serving(world: World, namespace: str, *names: str) -> None:
