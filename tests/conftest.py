@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,8 @@ from tests.clusters import add_fake_nodes, install_crds, install_rbac, operator_
 
 settings.register_profile("roadstead", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
 settings.load_profile("roadstead")
+# A shell has what it starts in the background ignore Ctrl-C, and so would the commands that tests interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 LONG = os.environ.get("ROADSTEAD_LONG") == "1"
 
 

@@ -41,6 +41,11 @@ class Keda:
         for name in names or tuple(self.processes):
             self.processes[name].stop(grace_seconds=2)  # the adapter would wait for its watches
 
+    def kill(self) -> None:
+        """End all its processes at once, by SIGKILL."""
+        for running in self.processes.values():
+            running.kill()
+
     def start(self, *names: str) -> None:
         """Start stopped ones again; returns when they are ready."""
         for name in names or tuple(self.processes):

@@ -55,8 +55,12 @@ class Running:
         try:
             self.process.wait(grace_seconds)
         except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
+            self.kill()
+
+    def kill(self) -> None:
+        """SIGKILL; returns when the process is gone."""
+        self.process.kill()
+        self.process.wait()
 
 
 def start(command: Command, logs: Path) -> Running:

@@ -6,12 +6,17 @@ import json
 import os
 import shutil
 import subprocess
+import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import yaml
 
@@ -26,6 +31,7 @@ ROOT = Path(__file__).parents[2]
 CHART = ROOT / "charts" / "roadstead"
 EXAMPLE = ROOT / "examples" / "whoami"
 NAMESPACE = "roadstead-system"
+GATEWAY = "deployment/roadstead-gateway"
 CRDS = {f"{plural}.roadstead.dev" for plural in ("artifacts", "workloads", "deployments", "platforms")}
 Body = dict[str, Any]
 pytestmark = pytest.mark.timeout(600)
@@ -101,6 +107,10 @@ class World:
         """Names of the operator's pods that aren't going."""
         found = self.get("pods", f"--namespace={NAMESPACE}", "--selector=app.kubernetes.io/component=operator")["items"]
         return {pod["metadata"]["name"] for pod in found if "deletionTimestamp" not in pod["metadata"]}
+
+    def gateway_pods(self) -> set[str]:
+        """Names of the gateway's pods."""
+        return self.names("pods", f"--namespace={NAMESPACE}", "--selector=app.kubernetes.io/component=gateway")
 
     def wait_running(self, count: int) -> None:
         """Wait until the example runs with so many pods; on failure, tell what the cluster and the operator say."""
@@ -270,3 +280,55 @@ def test_a_workload_sleeps_wakes_for_a_request_and_sleeps_again(world: World, ca
         "name": "roadstead-scaler",
         "kind": "ClusterTriggerAuthentication",
     }
+
+
+@pytest.mark.long
+def test_no_request_fails_while_the_gateways_pods_roll(world: World) -> None:
+    """Through the Service's address: Kubernetes' own proxy, the drain and the order of the containers in a pod have a part in it."""
+    if "roadstead-gateway" not in world.names("deployments.apps", f"--namespace={NAMESPACE}"):
+        world.deploy("install", "--create-namespace")
+    if not world.pods():
+        apply_example(world)
+    world.wait_running(len(world.pods()) or 2)
+    answer = world.through_the_gateway()
+    assert any(name in answer for name in world.pod_names()), answer
+
+    def rolled_out() -> None:
+        world.cluster.kubectl("rollout", "status", GATEWAY, f"--namespace={NAMESPACE}", "--timeout=180s")
+
+    before = world.gateway_pods()
+    with asked_again_and_again(world) as answers:
+        time.sleep(3)
+        world.cluster.kubectl("rollout", "restart", GATEWAY, f"--namespace={NAMESPACE}")
+        rolled_out()
+        world.cluster.kubectl("delete", "pod", sorted(world.gateway_pods() - before)[0], f"--namespace={NAMESPACE}")
+        rolled_out()
+        time.sleep(3)
+    assert not before & world.gateway_pods()
+    print(Counter(answers))
+    assert set(answers) == {"200"}
+
+
+@contextmanager
+def asked_again_and_again(world: World) -> Iterator[list[str]]:
+    """Eight clients call the example for the length of the block; the list has the status of each answer, or what came instead."""
+    url = f"{world.gateway}/api/v2/endpoints/workloads/{object_id('workloads', 'default', 'whoami')}/"
+    headers = {"Authorization": f"Bearer {asking.caller(world.local)}"}
+    over, answers = threading.Event(), list[str]()
+
+    def ask() -> None:
+        with httpx.Client(headers=headers, timeout=60) as client:
+            while not over.wait(0.02):
+                try:
+                    answers.append(str(client.get(url).status_code))
+                except httpx.HTTPError as error:
+                    answers.append(repr(error))
+
+    with ThreadPoolExecutor(8) as pool:
+        clients = [pool.submit(ask) for _ in range(8)]
+        try:
+            yield answers
+        finally:
+            over.set()
+        for each in clients:
+            each.result()

@@ -7,6 +7,7 @@ real hour is exact is shown in tests/unit/gateway/test_ledger.py.
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
 import time
 from collections.abc import Iterator
@@ -313,7 +314,14 @@ def test_twenty_wake_at_once(world: World, namespace: str, request: pytest.Fixtu
 
 @pytest.mark.long
 def test_cpu_and_requests_together(world: World, namespace: str) -> None:
-    """One ScaledObject with both: what asks for more wins. The pods burn nothing, so it is the requests; without them it is the minimum."""
+    """One HPA with both: what asks for more wins. The pods burn nothing, so it is the requests; without them it is the minimum."""
+
+    def measured() -> set[str]:
+        found = json.loads(world.cluster.kubectl("get", "hpa", "-n", namespace, "-o", "json"))["items"]
+        metrics = [metric for hpa in found for metric in hpa.get("status", {}).get("currentMetrics") or ()]
+        cpu = {"cpu" for metric in metrics if (metric.get("resource") or {}).get("current", {}).get("averageUtilization") is not None}
+        return cpu | {"requests" for metric in metrics if (metric.get("external") or {}).get("current", {}).get("averageValue") is not None}
+
     with metrics_server(world.cluster):
         policies = [
             {"scalingMetric": "cpuAverageUtilization", "target": 90, "minCount": 1, "maxCount": 3},
@@ -322,6 +330,7 @@ def test_cpu_and_requests_together(world: World, namespace: str) -> None:
         workload(world, namespace, "chat", runtime={"autoscaling": {"enabled": True, "policies": policies}})
         token = account(world.cluster, namespace, "caller", "roadstead-invoke")
         wait_for(lambda: status(world.cluster, namespace, "chat").get("readyReplicas") == 1, "a ready pod", 90)
+        wait_for(lambda: measured() == {"cpu", "requests"}, "both to be measured", 120)
         with in_flight(world.url(namespace, "chat"), token, 12) as failed:
             world.wait_replicas(namespace, "chat", 3, 3, 120)
             wait_for(lambda: told_metric(world, namespace) == "httpRequestsInFlight", "word on the metric", 60)

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 
+from tests.support.gateways import figure
 from tests.support.place import Place
 from tests.support.pods import Pod
 
@@ -29,6 +30,8 @@ def test_a_request_reaches_the_pod(place: Place, served: Pod) -> None:
 
 def test_a_request_waits_for_the_first_pod(place: Place, served: Pod) -> None:
     name, before = place.workload(), len(served.seen)
+    phases = ("ready", "total")
+    counted = [figure(place.gateway, f'roadstead_gateway_cold_start_seconds_count{{phase="{phase}"}}') for phase in phases]
     with ThreadPoolExecutor(20) as pool:
         waiting = [pool.submit(httpx.get, place.url(name), headers=place.headers, timeout=30) for _ in range(20)]
         time.sleep(2)
@@ -38,3 +41,5 @@ def test_a_request_waits_for_the_first_pod(place: Place, served: Pod) -> None:
     assert {answer.status_code for answer in answers} == {200}
     assert all("total=" in answer.headers["x-roadstead-cold-start"] for answer in answers)
     assert len(served.seen) - before == 20
+    told = [figure(place.gateway, f'roadstead_gateway_cold_start_seconds_count{{phase="{phase}"}}') for phase in phases]
+    assert told == [count + 1 for count in counted], "one cold start, however many waited for it"
