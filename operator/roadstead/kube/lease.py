@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from roadstead.kube.client import ApiClient
-from roadstead.kube.errors import ApiError, Conflict, Fenced, NotFound
+from roadstead.kube.errors import ApiError, Conflict, Fenced, Forbidden, NotFound, Unauthorized
 from roadstead.kube.resource import LEASES, Body
 
 log = logging.getLogger(__name__)
@@ -40,6 +40,55 @@ class _Seen:
 
     record: tuple[str, str, str]
     since: float
+
+
+class _Trouble:
+    """What keeps a candidate from the Lease: told once for each reason, and once when it is over.
+
+    What passes by itself is told only if it goes on for ``patience_seconds``.
+    """
+
+    def __init__(self, lease: str, namespace: str, patience_seconds: float) -> None:
+        self._lease = lease
+        self._namespace = namespace
+        self._patience = patience_seconds
+        self._since: float | None = None
+        self._told: set[str] = set()
+        """Classes and codes of errors, so there are not many."""
+
+    def came(self, error: Exception, now: float, *, leading: bool) -> None:
+        """An attempt failed. A leader has little time, and tells of each that it loses."""
+        self._since = now if self._since is None else self._since
+        bug = not isinstance(error, ApiError | TimeoutError)
+        reason = f"{type(error).__name__} {getattr(error, 'status', '')}"
+        passes = isinstance(error, TimeoutError) or (isinstance(error, ApiError) and error.transient)
+        if leading and not bug:
+            log.warning("Lease attempt failed: %r", error)
+        elif reason in self._told or (passes and now - self._since < self._patience):
+            log.debug("Lease attempt failed: %r", error)
+        else:
+            self._told.add(reason)
+            level = logging.ERROR if bug else logging.WARNING
+            log.log(level, "Can't take the Lease, waits for %s lease=%s: %r", self._awaited(error), self._lease, error, exc_info=bug)
+
+    def over(self) -> None:
+        """The API server answers as it should, whoever holds the Lease."""
+        if self._told:
+            log.info("Trouble with the Lease is over lease=%s", self._lease)
+        self._since = None
+        self._told.clear()
+
+    def _awaited(self, error: Exception) -> str:
+        match error:
+            case Unauthorized():
+                return "credentials that the API server accepts"
+            case Forbidden():
+                return f"the right to get, create and update Leases in namespace {self._namespace}"
+            case NotFound():
+                return f"namespace {self._namespace}"
+            case ApiError(transient=True) | TimeoutError():
+                return "the API server"
+        return "somebody to mend this"
 
 
 class Elector:
@@ -84,6 +133,7 @@ class Elector:
         self._lease: Body | None = None
         """As the server last answered; None: read it first."""
         self._seen = _Seen(("", "", ""), 0.0)
+        self._trouble = _Trouble(f"{namespace}/{name}", namespace, lease_seconds)
 
     @property
     def leading(self) -> bool:
@@ -171,13 +221,14 @@ class Elector:
             patience = min(patience, self.valid_until - self._clock())
         try:
             async with asyncio.timeout(patience):
-                return await self._take()
+                taken = await self._take()
         except Conflict as error:
             log.debug("Lease changed meanwhile: %s", error)
-        except (ApiError, TimeoutError) as error:
-            log.log(logging.WARNING if self.leading else logging.DEBUG, "Lease attempt failed: %r", error)
-        except Exception:
-            log.exception("Lease attempt failed")
+        except Exception as error:
+            self._trouble.came(error, self._clock(), leading=self.leading)
+        else:
+            self._trouble.over()
+            return taken
         self._lease = None
         return False
 

@@ -274,6 +274,83 @@ async def test_of_many_candidates_never_two_lead(lease_api: LeaseApi) -> None:
     assert led
 
 
+def told(caplog: pytest.LogCaptureFixture) -> list[tuple[str, str]]:
+    """Level and message of each line so far that an administrator sees."""
+    return [(record.levelname, record.getMessage()) for record in caplog.records if record.name == "roadstead.kube.lease"]
+
+
+@pytest.mark.parametrize(
+    ("code", "awaited"),
+    [
+        (401, "credentials that the API server accepts"),
+        (403, "the right to get, create and update Leases in namespace ns"),
+        (404, "namespace ns"),
+        (422, "somebody to mend this"),
+    ],
+)
+async def test_what_does_not_pass_is_told_once_and_its_end_too(
+    lease_api: LeaseApi, caplog: pytest.LogCaptureFixture, code: int, awaited: str
+) -> None:
+    caplog.set_level("INFO", "roadstead")
+    lease_api.will(*[refuse(code)] * 200)  # a 404 to the reading is none yet; one to the creation is
+    async with standing(lease_api, "a") as a:
+        await until(lambda: len(lease_api.requests) >= 20)
+        assert [level for level, _ in told(caplog)] == ["WARNING"]
+        assert f"waits for {awaited} lease=ns/lock: " in told(caplog)[0][1]
+        lease_api.script.clear()
+        await until(lambda: a.elector.leading)
+        assert [level for level, _ in told(caplog)] == ["WARNING", "INFO", "INFO"]
+        assert told(caplog)[1][1] == "Trouble with the Lease is over lease=ns/lock"
+
+
+async def test_each_reason_is_told_once_however_they_alternate(lease_api: LeaseApi, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "roadstead")
+    lease_api.will(*[refuse(403), refuse(422)] * 30)
+    async with standing(lease_api, "a"):
+        await until(lambda: not lease_api.script)
+        assert sum(level == "WARNING" for level, _ in told(caplog)) == 2
+
+
+@pytest.mark.parametrize("silent", [True, False], ids=["no answer", "500"])
+async def test_what_passes_is_told_if_it_does_not(lease_api: LeaseApi, caplog: pytest.LogCaptureFixture, silent: bool) -> None:
+    caplog.set_level("INFO", "roadstead")
+    lease_api.down = silent
+    lease_api.will(*[] if silent else [refuse(500)] * 1000)
+    async with standing(lease_api, "a") as a:
+        await asyncio.sleep(10)
+        assert told(caplog) == []
+        await asyncio.sleep(120)
+        assert [level for level, _ in told(caplog)] == ["WARNING"]
+        assert "waits for the API server lease=ns/lock: " in told(caplog)[0][1]
+        lease_api.down = False
+        lease_api.script.clear()
+        await until(lambda: a.elector.leading)
+        assert [level for level, _ in told(caplog)] == ["WARNING", "INFO", "INFO"]
+
+
+async def test_a_record_that_can_not_be_read_is_told_once(lease_api: LeaseApi, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "roadstead")
+    lease_api.lease = {
+        "metadata": {"name": "lock", "resourceVersion": "5"},
+        "spec": {"holderIdentity": "x", "leaseDurationSeconds": "soon"},
+    }
+    async with standing(lease_api, "a"):
+        await asyncio.sleep(60)
+    assert [(record.levelname, bool(record.exc_info)) for record in caplog.records if record.name == "roadstead.kube.lease"] == [
+        ("ERROR", True)
+    ]
+
+
+async def test_waiting_for_its_turn_is_no_trouble(lease_api: LeaseApi, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "roadstead")
+    async with standing(lease_api, "a") as a:
+        await until(lambda: a.elector.leading)
+        async with standing(lease_api, "b"):
+            lease_api.will(*[refuse(500), refuse(409, "Conflict")] * 2)
+            await asyncio.sleep(120)
+            assert not [message for level, message in told(caplog) if level == "WARNING" and "waits for" in message]
+
+
 def test_terms_that_make_no_sense_are_refused(client: ApiClient) -> None:
     with pytest.raises(ValueError, match="must hold"):
         Elector(
