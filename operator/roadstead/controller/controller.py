@@ -106,7 +106,7 @@ class Controller:
         async with asyncio.TaskGroup() as group:
             for loop in self.mirrors.loops():
                 group.create_task(loop)
-            group.create_task(run_workers(self.queue, self.reconcile, workers))
+            group.create_task(run_workers(self.queue, self.reconcile, workers, kind=lambda key: key.kind))
 
     async def reconcile(self, key: Key) -> float | None:
         """Reconcile one object; returns the seconds after which to look again."""

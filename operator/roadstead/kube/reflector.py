@@ -18,6 +18,7 @@ from typing import Final, Generic, TypeVar
 from roadstead.kube.backoff import backoff
 from roadstead.kube.client import ApiClient
 from roadstead.kube.errors import ApiError, Gone, NotFound
+from roadstead.kube.loglimit import LogLimit
 from roadstead.kube.resource import Body, Key, Resource, key_of
 
 log = logging.getLogger(__name__)
@@ -73,6 +74,7 @@ class Reflector(Generic[P]):
         self._page_limit = 500
         self._failures = 0
         self._trouble: str | None = None
+        self._unreadable = LogLimit(log, f"Could not read {resource.kind}")
 
     async def run(self) -> None:
         """Mirror until cancelled, through whatever the API does."""
@@ -150,9 +152,10 @@ class Reflector(Generic[P]):
         key = key_of(body)
         try:
             new = self._project(body)
-        except Exception:
+        except Exception as error:
             # One odd object must not blind us to all the others; what was known of it stays.
-            log.exception("Could not read %s %s/%s", self.resource.kind, *key)
+            # Only the class of the error: its message may quote what the object holds.
+            self._unreadable.bug(error, key, "Could not read %s %s/%s: %s", self.resource.kind, *key, type(error).__name__)
             return key
         old = self.items.get(key)
         if old != new:

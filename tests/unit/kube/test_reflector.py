@@ -201,6 +201,23 @@ async def test_an_object_that_cannot_be_read_hides_no_other(api: ScriptedApi, cl
     assert "ns/a" in caplog.text
 
 
+async def test_many_objects_that_cannot_be_read_are_a_few_lines(
+    api: ScriptedApi, client: ApiClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    """However often they change, and at each new list; what they hold is told with the first alone."""
+    odd = [thing(f"odd-{number}", size="secret") for number in range(500)]
+    api.will(lists(*odd), watch(*(event("MODIFIED", body) for body in odd), ends=True), refuse(410), lists(*odd), watch(NEWS))
+    async with mirroring(client) as mirror:
+        await until(lambda: mirror.items == {"b": 2})
+        told = [record for record in caplog.records if "Could not read" in record.getMessage()]
+        assert told[0].getMessage() == "Could not read Service ns/odd-0: ValueError"
+        assert [bool(record.exc_info) for record in told] == [True] + [False] * (len(told) - 1)
+        assert not [record for record in told if "secret" in record.getMessage()]
+        assert len(told) <= 21
+        await asyncio.sleep(61)
+        assert " more times in a minute for 500 objects: ValueError at " in caplog.records[-1].getMessage()
+
+
 async def test_a_kind_that_may_be_missing(api: ScriptedApi, client: ApiClient) -> None:
     api.will(
         refuse(404),
