@@ -44,6 +44,8 @@ class WorkQueue(Generic[K]):
         self._low: OrderedDict[K, float] = OrderedDict()
         self._busy: dict[K, bool | None] = {}
         """Keys handed out; the value says how to queue the key again when done (None: not at all, else: low?)."""
+        self._begun: dict[K, float] = {}
+        """When each of them was handed out, the first of them first."""
         self._timers: dict[K, tuple[float, asyncio.Handle]] = {}
         """When it is due, and what makes it so. Not every loop's handle tells when: uvloop's doesn't, if that is at once."""
         self._failures: dict[K, int] = {}
@@ -63,6 +65,17 @@ class WorkQueue(Generic[K]):
         """How long the key that waits longest has waited; 0 while closed, when waiting is no fault."""
         heads = [next(iter(keys.values())) for keys in (self._normal, self._low) if keys]
         return asyncio.get_running_loop().time() - min(heads) if heads and self._open else 0.0
+
+    @property
+    def unfinished_seconds(self) -> float:
+        """How long the keys that workers hold have been held, added up."""
+        return sum((asyncio.get_running_loop().time() - begun for begun in self._begun.values()), 0.0)
+
+    @property
+    def longest_held_seconds(self) -> float:
+        """How long the key that a worker has held longest has been held; 0 if none is."""
+        begun = next(iter(self._begun.values()), None)
+        return 0.0 if begun is None else asyncio.get_running_loop().time() - begun
 
     @property
     def is_open(self) -> bool:
@@ -140,11 +153,13 @@ class WorkQueue(Generic[K]):
         self._waited(now - since)
         self._pay(key, now)
         self._busy[key] = None
+        self._begun[key] = now
         return key
 
     def done(self, key: K) -> None:
         """The look is over; queued again if it was asked for meanwhile."""
         low = self._busy.pop(key)
+        del self._begun[key]
         if low is not None:
             self.add(key, low=low)
 

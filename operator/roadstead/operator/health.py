@@ -2,7 +2,8 @@
 
 Live: what a restart may cure hasn't happened: a watch that is silent, a key that no worker takes. (An API server that can't be reached
 is no such thing: a restart would only lose what is known.) Ready: live, caches are filled,
-whether this replica leads or not, and the event loop turns in time.
+whether this replica leads or not, the event loop turns in time, and no worker hangs: the others go on, so a restart would cost more
+than it cures.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from roadstead.probes import late, silent
 
 WAITING_SECONDS = 600.0
 """Even a burst of thousands is through by then; a key that still waits has workers that hang."""
+HELD_SECONDS = 600.0
+"""Every call of a reconcile has a time-out, and the first that fails ends it."""
 
 
 class Health:
@@ -39,8 +42,13 @@ class Health:
 
     async def readyz(self, _: web.Request) -> web.Response:
         problem = self.problem() if self.filled else "caches are being filled"
-        problem = problem or late(self._lag)
+        problem = problem or self._hangs() or late(self._lag)
         return web.Response(text=problem or "ok", status=503 if problem else 200)
+
+    def _hangs(self) -> str | None:
+        """Whether a worker has held its object for too long, in a sentence."""
+        held = self._controller.queue.longest_held_seconds
+        return f"a worker has reconciled one object for {held:.0f} s" if held > HELD_SECONDS else None
 
     def routes(self) -> list[web.RouteDef]:
         """The probes' paths."""

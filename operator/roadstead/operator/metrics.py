@@ -109,6 +109,18 @@ class _Kept(Collector):
             "name",
             [(QUEUE, queue.oldest_age_seconds)],
         )
+        yield gauge(
+            "workqueue_unfinished_work_seconds",
+            "For how long the keys that workers hold now have been held, added up",
+            "name",
+            [(QUEUE, queue.unfinished_seconds)],
+        )
+        yield gauge(
+            "workqueue_longest_running_processor_seconds",
+            "For how long the worker that is busy longest has held its key",
+            "name",
+            [(QUEUE, queue.longest_held_seconds)],
+        )
         yield _counter("workqueue_adds", "Keys queued", queue.adds)
         yield _counter("workqueue_retries", "Retries asked for", queue.retries)
         yield calls(self._clients)

@@ -161,6 +161,26 @@ async def test_depth_and_age() -> None:
     assert queue.oldest_age_seconds == pytest.approx(7, abs=0.5)
 
 
+async def test_how_long_keys_have_been_held() -> None:
+    queue = opened()
+    assert (queue.longest_held_seconds, queue.unfinished_seconds) == (0, 0)
+    queue.add("a")
+    await queue.get()
+    await asyncio.sleep(7)
+    queue.add("a")  # to be looked at again: it is held as long as before
+    queue.add("b")
+    await queue.get()
+    await asyncio.sleep(5)
+    assert queue.longest_held_seconds == pytest.approx(12, abs=0.5)
+    assert queue.unfinished_seconds == pytest.approx(17, abs=0.5)
+    queue.done("a")
+    assert queue.longest_held_seconds == pytest.approx(5, abs=0.5)
+    queue.close()  # whoever holds a key holds it still
+    assert queue.unfinished_seconds == pytest.approx(5, abs=0.5)
+    queue.done("b")
+    assert (queue.longest_held_seconds, queue.unfinished_seconds) == (0, 0)
+
+
 async def test_a_hundred_thousand_keys_are_taken_in_linear_time() -> None:
     queue = WorkQueue[int]()
     queue.open()

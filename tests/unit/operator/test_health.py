@@ -21,7 +21,7 @@ def world() -> Any:
     return SimpleNamespace(
         reflector=reflector,
         mirrors=SimpleNamespace(reflectors=(reflector,)),
-        queue=SimpleNamespace(oldest_age_seconds=0.0),
+        queue=SimpleNamespace(oldest_age_seconds=0.0, longest_held_seconds=0.0),
         lag=SimpleNamespace(worst_seconds=0.0),
     )
 
@@ -70,6 +70,12 @@ async def test_a_kind_that_is_not_there_may_be_silent(health: Health, world: Any
 async def test_an_object_that_nobody_takes_is_said(health: Health, world: Any) -> None:
     world.queue.oldest_age_seconds = 700.0
     assert await asked(health) == (503, 503, "an object has waited 700 s to be reconciled")
+
+
+async def test_a_worker_that_hangs_is_not_ready_and_no_reason_to_restart(health: Health, world: Any) -> None:
+    """Nobody waits for its object: that is held, and the others are reconciled by the other workers."""
+    world.queue.longest_held_seconds = 700.0
+    assert await asked(health) == (200, 503, "a worker has reconciled one object for 700 s")
 
 
 async def test_a_late_event_loop_is_not_ready_and_no_reason_to_restart(health: Health, world: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from types import SimpleNamespace
 from typing import Any, cast
@@ -14,6 +15,7 @@ from roadstead.controller.controller import Result
 from roadstead.controller.kinds import Kind
 from roadstead.controller.objects import Objects
 from roadstead.figures import METHODS
+from roadstead.kube.queue import WorkQueue
 from roadstead.kube.resource import DEPLOYMENTS, PODS
 from roadstead.kube.transport import Verb
 from roadstead.operator.metrics import Metrics
@@ -40,7 +42,7 @@ def world() -> Any:
     """What the operator keeps about itself, as far as metrics read it."""
     reflectors = [SimpleNamespace(resource=resource, present=True, last_heard=0.0, items={}) for resource in (DEPLOYMENTS, PODS)]
     return SimpleNamespace(
-        queue=SimpleNamespace(depth=0, adds=0, retries=0, oldest_age_seconds=0.0),
+        queue=WorkQueue[str](),
         objects=Objects(lambda _: None, lambda _: None),
         mirrors=SimpleNamespace(reflectors=reflectors, deployments=lambda: iter(())),
         gpus=SimpleNamespace(totals=lambda: (Counter(), Counter())),
@@ -65,7 +67,15 @@ def test_everything_is_there_at_zero_from_the_start(metrics: Metrics) -> None:
             assert value(seen, "controller_runtime_reconcile_total", controller=kind, result=result) == 0
         assert value(seen, "controller_runtime_reconcile_errors_total", controller=kind) == 0
         assert value(seen, "controller_runtime_reconcile_time_seconds_count", controller=kind) == 0
-    for name in ("workqueue_depth", "workqueue_adds_total", "workqueue_retries_total", "workqueue_queue_duration_seconds_count"):
+    for name in (
+        "workqueue_depth",
+        "workqueue_adds_total",
+        "workqueue_retries_total",
+        "workqueue_queue_duration_seconds_count",
+        "workqueue_unfinished_work_seconds",
+        "workqueue_longest_running_processor_seconds",
+        "roadstead_workqueue_oldest_seconds",
+    ):
         assert value(seen, name, name="roadstead") == 0
     for replicas in ("desired", "ready"):
         assert value(seen, "roadstead_workload_replicas", replicas=replicas) == 0
@@ -76,7 +86,8 @@ def test_everything_is_there_at_zero_from_the_start(metrics: Metrics) -> None:
     assert value(seen, "roadstead_event_loop_lag_seconds_count") == 0
     assert value(seen, "leader_election_master_status", name="roadstead-operator") == 0
     for method in ("GET", "PATCH", "POST", "PUT", "DELETE"):
-        assert value(seen, "rest_client_requests_total", method=method, code="200") == 0
+        for code in ("200", "201", "401", "403", "404", "409", "410", "422", "429", "500", "503", "<error>"):
+            assert value(seen, "rest_client_requests_total", method=method, code=code) == 0
     for state in ("submitted", "initializing", "running", "stopping", "stopped", "errored", "none"):
         assert value(seen, "roadstead_workload_state", state=state) == 0
     assert value(seen, "roadstead_reflector_objects", resource="deployments.apps") == 0
@@ -104,6 +115,30 @@ def test_calls_are_summed_by_method_and_code(metrics: Metrics, world: Any) -> No
     assert value(seen, "rest_client_requests_total", method="PATCH", code="409") == 1
     assert value(seen, "rest_client_requests_total", method="GET", code="<error>") == 1
     assert set(METHODS) == set(Verb.__args__)
+
+
+async def test_work_that_goes_on_is_seen_before_it_ends(metrics: Metrics, world: Any) -> None:
+    """A worker that hangs ends no reconcile, so no histogram would tell of it."""
+    queue = world.queue
+    queue.open()
+    for key in ("a", "b", "c"):
+        queue.add(key)
+    taken = [await queue.get()]
+    await asyncio.sleep(0.05)
+    taken += [await queue.get(), await queue.get()]
+    queue.done(taken.pop())
+    await asyncio.sleep(0.01)
+    seen = scraped(metrics)
+    longest = value(seen, "workqueue_longest_running_processor_seconds", name="roadstead")
+    unfinished = value(seen, "workqueue_unfinished_work_seconds", name="roadstead")
+    assert longest >= 0.06 - 0.001
+    assert unfinished >= longest + 0.01 - 0.001
+    assert unfinished < 2 * longest
+    for key in taken:
+        queue.done(key)
+    seen = scraped(metrics)
+    assert value(seen, "workqueue_longest_running_processor_seconds", name="roadstead") == 0
+    assert value(seen, "workqueue_unfinished_work_seconds", name="roadstead") == 0
 
 
 def test_states_follow_the_workloads(metrics: Metrics, world: Any) -> None:
