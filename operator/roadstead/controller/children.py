@@ -129,6 +129,7 @@ class ChildWriter:
                     return
                 if at_zero:
                     await self._applier.create_at_zero(child, memory, written)
+                    log.info("%s %s/%s is written: %s", CHILDREN[child.kind].kind, *name, decision.why)
                     return
             case Action.APPLY if child.kind not in memory.applied and isinstance(live, DeploymentView):
                 if live.spec_replicas == desired.replicas.count == 0:  # a creation at zero may have been cut short: see there

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -17,6 +18,7 @@ from roadstead.kube.errors import NotFound
 from roadstead.observed.endpoint import Backend, observe_endpoint
 from roadstead.resources import ENDPOINTS
 
+log = logging.getLogger(__name__)
 STATES = {str(state): state for state in State}
 """A state that a newer version wrote and we don't know counts as none."""
 
@@ -29,11 +31,14 @@ class EndpointReconciler:
         self._client = client
         self._objects = objects
         self._mirrors = mirrors
+        self._switched: dict[Key, tuple[str, object, object]] = {}
+        """Uid and the last switch told, which is seen once more where a look comes before the echo of its write."""
 
     async def reconcile(self, key: Key) -> float | None:
         """Write the status if it changed."""
         stored, deployment = self._objects.get(key), self._objects.deployment(key)
         if stored is None or deployment is None:
+            self._switched.pop(key, None)
             return None
         previous: Mapping[str, Any] = stored.status()
         wanted = deployment.spec.workload_ref.name
@@ -46,7 +51,16 @@ class EndpointReconciler:
                 await self._client.set_status(ENDPOINTS, key.namespace, key.name, stored.uid, status)
             except NotFound:
                 self._objects.forget(key)
+                return None
+            self._tell(key, (stored.uid, previous.get("activeWorkload"), status.get("activeWorkload")))
         return None
+
+    def _tell(self, key: Key, switch: tuple[str, object, object]) -> None:
+        """Log who serves from now on, if it is another than before."""
+        _, before, now = switch
+        if before != now and self._switched.get(key) != switch:
+            self._switched[key] = switch
+            log.info("%s switches from %s to %s", key, *(f"Workload {name}" if name else "none" for name in (before, now)))
 
     def _backend(self, namespace: str, name: str) -> Backend | None:
         """The Workload of that name; None if it is missing, going or softly deleted."""

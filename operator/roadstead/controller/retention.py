@@ -45,11 +45,13 @@ class Retention:
         if not deleted:
             if stamp is not None:
                 await self._stamp(resource, key, metadata, None)
+                log.info("%s is restored: the time of its deletion is taken off", key)
             return Kept()
         now = datetime.now(UTC)
         since = _parsed(stamp)
         if since is None:
             await self._stamp(resource, key, metadata, timestamp(now))
+            log.info("%s is marked as deleted at %s", key, timestamp(now))
             since = now
         if days is None:
             return Kept(look_again_seconds=LONGEST_LOOK_SECONDS)

@@ -1,7 +1,8 @@
-"""Events about our objects: one for each transition that a person would want to read later."""
+"""Events about our objects: one for each transition that a person would want to read later; and each in the log."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,6 +13,7 @@ from roadstead.kube.events import EventType, ObjectRef, Recorder
 from roadstead.names import API_VERSION
 from roadstead.observed import Outcome
 
+log = logging.getLogger(__name__)
 PASSING = (State.SUBMITTED, State.INITIALIZING)
 """States on the way up: not worth an Event as long as nothing is in the way."""
 ORDINARY = frozenset({"Submitted", "Initializing", "NotReady", "ScaledToZero"})
@@ -22,7 +24,10 @@ QUARRELS = frozenset({FIELD_CONFLICT, CHILD_DELETED})
 
 
 class Announcer:
-    """Turns a change of a Workload's status into at most one Event about its state, and one about a quarrel over its children."""
+    """Turns a change of a Workload's status into at most one Event about its state, and one about a quarrel over its children.
+
+    Every change of the state is a line of the log besides: no message, which may quote what a container said.
+    """
 
     def __init__(self, recorder: Recorder) -> None:
         self._recorder = recorder
@@ -33,6 +38,10 @@ class Announcer:
         And that somebody undoes our writes, or does so no more: the state needn't show that.
         """
         metadata = workload.metadata
+        if previous.get("state") != outcome.state:
+            why = _trouble(outcome.status) or _reason(outcome.status) or str(outcome.state).capitalize()
+            name = (metadata.namespace, metadata.name)
+            log.info("Workload %s/%s goes from %s to %s: %s", *name, previous.get("state") or "none", outcome.state, why)
         regarding = ObjectRef(API_VERSION, "Workload", metadata.namespace or "", metadata.name, metadata.uid or "")
         await self._state(regarding, previous, outcome)
         await self._quarrel(regarding, previous, outcome)

@@ -102,6 +102,44 @@ async def test_a_story(story: list[Observed], expected: Told) -> None:
     assert await told(story) == expected
 
 
+@pytest.mark.parametrize(
+    ("story", "expected"),
+    [
+        pytest.param(
+            cases("nothing there yet", "no node yet", "containers start", "startup probe", "readiness probe", "ready", "ready"),
+            ["none to submitted: Submitted", "submitted to initializing: Initializing", "initializing to running: Running"],
+            id="a normal start",
+        ),
+        pytest.param(
+            cases("ready", "stopping", "stopped", "stopped"),
+            ["none to running: Running", "running to stopping: Stopping", "stopping to stopped: Stopped"],
+            id="a stop",
+        ),
+        pytest.param(
+            cases("containers start", "crash loop", "crash loop"),
+            ["none to initializing: Initializing", "initializing to errored: Crashed"],
+            id="a crash loop",
+        ),
+    ],
+)
+async def test_each_change_of_the_state_is_a_line(story: list[Observed], expected: list[str], caplog: pytest.LogCaptureFixture) -> None:
+    """One, and none at rest."""
+    caplog.set_level("INFO", "roadstead.controller.said")
+    await told(story)
+    lines = [record.getMessage() for record in caplog.records if record.name == "roadstead.controller.said"]
+    assert len(lines) == len(expected)
+    assert all(line.startswith(f"Workload team/chat goes from {words}") for line, words in zip(lines, expected, strict=True)), lines
+
+
+async def test_what_a_container_said_is_not_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    """It may be anything, a secret too."""
+    caplog.set_level("INFO", "roadstead.controller.said")
+    (crashed,) = cases("crash loop")
+    assert "boom" in observe(crashed, {}, NOW).message
+    await told([crashed])
+    assert "boom" not in caplog.text
+
+
 async def test_who_goes_up_and_down_is_cut_short() -> None:
     assert len(await told(cases("ready", "crash loop") * 50)) == BURST
 
