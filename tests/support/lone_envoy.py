@@ -84,7 +84,7 @@ class Gate:
             return reply(401, b'{"detail":"who are you?"}', "www-authenticate: Bearer", "content-type: application/json")
         if re.fullmatch(re.escape(PREFIX) + "([/?].*)?", head.path) is None:
             return reply(404, b'{"detail":"no such thing"}', "content-type: application/json")
-        said = [f"x-roadstead-cluster: {self.cluster}", f"x-roadstead-user: {self.user}", f"x-forwarded-prefix: {PREFIX}"]
+        said = [f"x-roadstead-cluster: {self.cluster}", f"x-roadstead-user: {self.user}"]
         if self.verdict_seconds is not None:
             said.append(f"x-roadstead-verdict-seconds: {self.verdict_seconds:g}")
         return reply(200, b"", *said)

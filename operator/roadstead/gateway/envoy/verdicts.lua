@@ -58,6 +58,9 @@ function envoy_on_request(handle)
     return
   end
   local path = headers:get(":path")
+  if path == nil then -- CONNECT has none, and gets nothing
+    return
+  end
   local endpoints = verdicts[authorization]
   if endpoints ~= nil then
     local verdict = endpoints[sub(path, 1, WORKLOAD)] or endpoints[sub(path, 1, DEPLOYMENT)]
