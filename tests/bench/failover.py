@@ -1,4 +1,4 @@
-"""How long nobody writes when the leader goes: ``python -m tests.bench.failover [--rounds N]``, on the control tier.
+"""How long nobody writes when the leader goes: ``python -m tests.bench.failover [--rounds N] [--write]``, on the control tier.
 
 Two operators with the default Lease settings; somebody changes Workloads all the time. The leader is stopped (SIGTERM), killed
 (SIGKILL), or paused until the other one has taken over and then woken (SIGSTOP, SIGCONT). Everything is read from the API server's
@@ -19,6 +19,7 @@ from statistics import median
 
 from hack.cluster.control import ControlCluster, control_cluster
 from roadstead.settings import Settings
+from tests.bench.document import HELP, write
 from tests.clusters import NAMESPACE, add_fake_nodes, audit_position, install_crds, install_rbac, wait_admission, wait_for
 from tests.support.replicas import audited, holder, replica, strays, unrest
 
@@ -39,26 +40,30 @@ class Round:
 def main() -> None:
     parser = argparse.ArgumentParser(description="How long nobody writes when the leader goes")
     parser.add_argument("--rounds", type=int, default=3, help="of each kind")
-    rounds = parser.parse_args().rounds
+    parser.add_argument("--write", action="store_true", help=HELP)
+    chosen = parser.parse_args()
+    lines = ["| leader | without a writer, min / median / max, s | gone after, max, s | strays |", "| --- | ---: | ---: | ---: |"]
     with control_cluster(kwok=True) as cluster:
         install_crds(cluster)
         install_rbac(cluster)
         add_fake_nodes(cluster)
         wait_admission(cluster)
-        print(f"{'leader':<10}{'rounds':>7}{'without a writer, s':>32}{'gone after, s':>16}{'strays':>8}")
-        print(f"{'':<10}{'':>7}{'min / median / max':>32}{'max':>16}")
-        for number, (name, end) in enumerate({"stopped": stop, "killed": kill, "paused": pause}.items()):
-            report(name, [failover(cluster, f"bench-{number}-{turn}", end) for turn in range(rounds)])
+        for number, (name, end) in enumerate(ENDS.items()):
+            lines.append(row(name, [failover(cluster, f"bench-{number}-{turn}", end) for turn in range(chosen.rounds)]))
+            print(lines[-1], flush=True)
+    if chosen.write:
+        write("failover", f"python -m tests.bench.failover --rounds {chosen.rounds}", "\n".join((*lines, "")))
 
 
-def report(name: str, rounds: list[Round]) -> None:
+def row(name: str, rounds: list[Round]) -> str:
+    """A line of the table. Strays are printed."""
     gaps = [each.gap_seconds for each in rounds]
     exits = [each.exit_seconds for each in rounds if each.exit_seconds is not None]
-    spread = f"{min(gaps):.2f} / {median(gaps):.2f} / {max(gaps):.2f}"
-    gone = f"{max(exits):.2f}" if exits else "-"
-    print(f"{name:<10}{len(rounds):>7}{spread:>32}{gone:>16}{sum(len(each.strays) for each in rounds):>8}", flush=True)
-    for stray in (stray for each in rounds for stray in each.strays):
+    found = [stray for each in rounds for stray in each.strays]
+    for stray in found:
         print(f"  {stray}")
+    gone = f"{max(exits):.2f}" if exits else ""
+    return f"| {name} | {min(gaps):.2f} / {median(gaps):.2f} / {max(gaps):.2f} | {gone} | {len(found)} |"
 
 
 def failover(cluster: ControlCluster, namespace: str, end: Callable[[subprocess.Popen[bytes], Callable[[], bool]], float | None]) -> Round:
@@ -105,6 +110,9 @@ def ended(leader: subprocess.Popen[bytes], number: signal.Signals) -> float:
     leader.send_signal(number)
     leader.wait(30)
     return time.monotonic() - began
+
+
+ENDS = {"stopped (SIGTERM)": stop, "killed (SIGKILL)": kill, "paused beyond its lease, then woken": pause}
 
 
 if __name__ == "__main__":
