@@ -16,16 +16,30 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal
 
 import pytest
 
-from hack.cluster.control import ControlCluster
+from hack.cluster import keda
+from hack.cluster.control import ControlCluster, control_cluster
 from roadstead.controller.artifacts import PAUSE_SECONDS
-from tests.build import cpu_autoscaling, raw_artifact, raw_container, raw_workload
-from tests.clusters import NAMESPACE, apply, audit_position, get, running_operator, wait_for, writes
+from tests.build import cpu_autoscaling, http_autoscaling, raw_artifact, raw_container, raw_workload
+from tests.clusters import (
+    NAMESPACE,
+    add_fake_nodes,
+    apply,
+    audit_position,
+    get,
+    install_crds,
+    install_rbac,
+    operator_access,
+    running_operator,
+    wait_admission,
+    wait_for,
+    writes,
+)
 from tests.conftest import LONG
+from tests.support.played_keda import played_keda
 from tests.support.proxy import Proxy, Trap, proxied
 from tests.world import condition, here, patch, pod_uids, status
 
@@ -34,7 +48,17 @@ Body = dict[str, Any]
 When = Literal["before", "after"]
 SILENT_SECONDS = 5.0
 MOST_WRITES = 30
-CHILDREN = "deployments.apps,services,horizontalpodautoscalers,poddisruptionbudgets,networkpolicies,artifacts.roadstead.dev"
+CHILDREN = ",".join(
+    (
+        "deployments.apps",
+        "services",
+        "horizontalpodautoscalers",
+        "scaledobjects.keda.sh",
+        "poddisruptionbudgets",
+        "networkpolicies",
+        "artifacts.roadstead.dev",
+    )
+)
 TOLD = ("workloads/status", "artifacts/status", "events")
 """Of these writes there may be more or fewer: one serves as many changes as there were since the last."""
 
@@ -87,8 +111,21 @@ class Victim:
 
 
 @pytest.fixture(scope="module")
-def victim(cluster: ControlCluster, operator_kubeconfig: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Victim]:
-    with proxied(cluster, operator_kubeconfig, tmp_path_factory.mktemp("proxy")) as proxy:
+def cluster() -> Iterator[ControlCluster]:
+    """A cluster of this module's own, since in all others there are no ScaledObjects."""
+    with control_cluster(kwok=True) as running:
+        install_crds(running)
+        keda.install_crds(running)
+        install_rbac(running)
+        add_fake_nodes(running, 2)
+        wait_admission(running)
+        with played_keda(running):
+            yield running
+
+
+@pytest.fixture(scope="module")
+def victim(cluster: ControlCluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Victim]:
+    with proxied(cluster, operator_access(cluster), tmp_path_factory.mktemp("proxy")) as proxy:
         victim = Victim(cluster, proxy)
         with victim.stack:
             victim.start()
@@ -112,6 +149,10 @@ def state(name: str) -> Callable[[Body], bool]:
     return lambda seen: seen.get("state") == name
 
 
+def scaled_by(kind: str, count: int) -> Callable[[Body], bool]:
+    return lambda seen: ready(count)(seen) and (seen.get("scaler") or {}).get("kind") == kind
+
+
 def creating(**spec: Any) -> Callable[[ControlCluster, str], None]:
     return lambda cluster, namespace: apply(cluster, here(namespace, raw_workload(**spec)))
 
@@ -121,6 +162,7 @@ def changing(**spec: Any) -> Callable[[ControlCluster, str], None]:
 
 
 MODEL = raw_artifact(status="registered")
+ON_HTTP = http_autoscaling("httpRequestsInFlight", low=2)
 INLINE = {"containerGroups": [{"containers": [raw_container()]}]}
 SCENARIOS = [
     Scenario(
@@ -144,6 +186,29 @@ SCENARIOS = [
         ready(3),
         (),
     ),
+    Scenario(
+        "HPA to ScaledObject",
+        (MODEL, raw_workload(runtime=cpu_autoscaling(low=2))),
+        creating(runtime=ON_HTTP),
+        lambda seen: scaled_by("ScaledObject", 2)(seen) and condition(seen, "AutoscalerReady").get("status") == "True",
+        (),
+    ),
+    Scenario(
+        "ScaledObject to HPA",
+        (MODEL, raw_workload(runtime=ON_HTTP)),
+        creating(runtime=cpu_autoscaling(low=2)),
+        lambda seen: scaled_by("HorizontalPodAutoscaler", 2)(seen) and ready_without_metrics(2)(seen),
+        ((1, "after"),),
+    ),
+    Scenario(
+        "count to ScaledObject",
+        (MODEL, raw_workload(runtime={"replicaCount": 2})),
+        creating(runtime=ON_HTTP),
+        lambda seen: scaled_by("ScaledObject", 2)(seen) and condition(seen, "AutoscalerReady").get("status") == "True",
+        (),
+    ),
+    Scenario("ScaledObject to count", (MODEL, raw_workload(runtime=ON_HTTP)), creating(runtime={"replicaCount": 3}), ready(3), ()),
+    Scenario("stop with a ScaledObject", (MODEL, raw_workload(runtime=ON_HTTP)), changing(suspend=True), state("stopped"), ()),
     Scenario(
         "image",
         (MODEL, other_image(), raw_workload(runtime={"replicaCount": 2})),
