@@ -7,14 +7,20 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from aiohttp import web
 
 from hack.cluster.control import ControlCluster
 from tests.build import raw_artifact, raw_workload
-from tests.clusters import apply, audit_position, wait_for
+from tests.clusters import NAMESPACE, apply, audit_position, wait_for
+from tests.support.proxy import late, proxied
 from tests.support.replicas import LEASE_SECONDS, QUICK_LEASE, audited, holder, replica, strays, unrest, writers
 from tests.world import here, pod_uids, quiet, wait_state
 
 pytestmark = pytest.mark.timeout(240)
+PROMISED_SECONDS = 5.0
+"""From SIGTERM to the end, whatever the API server does."""
+MARGIN_SECONDS = 3.0
+"""For a busy machine."""
 
 
 def test_one_writes_and_the_other_goes_on_when_it_is_stopped(cluster: ControlCluster, operator_kubeconfig: Path, namespace: str) -> None:
@@ -29,6 +35,23 @@ def test_one_writes_and_the_other_goes_on_when_it_is_stopped(cluster: ControlClu
             wait_for(lambda: "b" in writers(cluster, before), "b to write", 60)
     assert strays(cluster, before, LEASE_SECONDS) == []
     assert holder(cluster) == ""
+
+
+def test_the_other_goes_on_when_the_leader_is_killed(cluster: ControlCluster, operator_kubeconfig: Path, namespace: str) -> None:
+    """Nobody gives the Lease back: it has to pass."""
+    before = audit_position(cluster)
+    with replica(cluster, operator_kubeconfig, "a", **QUICK_LEASE) as a:
+        wait_for(lambda: holder(cluster) == "a", "a to lead")
+        with replica(cluster, operator_kubeconfig, "b", **QUICK_LEASE), unrest(cluster, namespace):
+            wait_for(lambda: len([write for write in audited(cluster, before) if not write.of_lease]) > 50, "writes", 60)
+            assert writers(cluster, before) == {"a"}
+            a.send_signal(signal.SIGKILL)
+            assert a.wait(30) == -signal.SIGKILL
+            assert holder(cluster) == "a"
+            since = audit_position(cluster)
+            wait_for(lambda: "b" in writers(cluster, since), "b to write", 60)
+            assert holder(cluster) == "b"
+    assert strays(cluster, before, LEASE_SECONDS) == []
 
 
 def test_a_leader_paused_beyond_its_lease_starts_no_write(cluster: ControlCluster, operator_kubeconfig: Path, namespace: str) -> None:
@@ -86,6 +109,29 @@ def test_sigterm_leaves_nothing_half_done(cluster: ControlCluster, operator_kube
     judged = {name for name, state in names(cluster, "rsw", namespace, ".status.state").items() if state}
     assert set(deployments) == set(services) == judged
     assert judged
+
+
+def test_sigterm_is_obeyed_while_nothing_is_answered(
+    cluster: ControlCluster, operator_kubeconfig: Path, namespace: str, tmp_path: Path
+) -> None:
+    """With the Lease's usual times, after which its return is waited for the longest. In vain: the Lease is deleted here."""
+    hanging: list[tuple[str, str]] = []
+
+    def hangs(request: web.Request) -> bool:
+        hanging.append((request.method, request.path))
+        return True
+
+    apply(cluster, here(namespace, raw_artifact(status="registered")))
+    try:
+        with proxied(cluster, operator_kubeconfig, tmp_path) as proxy, replica(cluster, proxy.kubeconfig(), "hung") as process:
+            wait_for(lambda: holder(cluster) == "hung", "it to lead", 60)
+            with proxy.fault(hangs, late(600)):
+                apply(cluster, here(namespace, raw_workload()))
+                wait_for(lambda: any(m != "GET" and f"/{namespace}/" in path for m, path in hanging), "a write to hang")
+                process.send_signal(signal.SIGTERM)
+                assert process.wait(PROMISED_SECONDS + MARGIN_SECONDS) == 0
+    finally:
+        cluster.kubectl("delete", "lease", "roadstead-operator", "-n", NAMESPACE, "--ignore-not-found")
 
 
 def names(cluster: ControlCluster, kind: str, namespace: str, path: str = ".metadata.uid") -> dict[str, str]:

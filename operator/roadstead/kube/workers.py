@@ -32,7 +32,7 @@ async def run_workers(
     count: int,
     *,
     kind: Callable[[K], str] = lambda _: "",
-    grace_seconds: float = 3.5,
+    grace_seconds: float = 3.0,
 ) -> None:
     """Reconcile keys of ``queue``, ``count`` at a time, until cancelled.
 

@@ -249,7 +249,7 @@ async def test_cancelled_workers_finish_what_they_hold_and_take_nothing_more() -
         await workers
     assert finished == ["a", "b"]
     assert queue.depth == 1
-    assert now() - began == pytest.approx(3.5, abs=0.4)
+    assert now() - began == pytest.approx(3.0, abs=0.4)
 
 
 async def test_a_worker_that_is_cancelled_by_what_it_awaits_is_not_lost_silently() -> None:
