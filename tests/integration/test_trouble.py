@@ -50,8 +50,9 @@ class Troubled:
         return self.process.poll() is None
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="class")
 def troubled(cluster: ControlCluster, operator_kubeconfig: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Troubled]:
+    """Gone after each class, so that the operators of the tests that start their own lead."""
     with (
         proxied(cluster, operator_kubeconfig, tmp_path_factory.mktemp("proxy")) as proxy,
         running_operator(cluster, proxy.kubeconfig(), ROADSTEAD_SWEEP_SECONDS=SWEEP) as process,
@@ -188,6 +189,7 @@ def test_a_list_that_expires_between_two_pages(cluster: ControlCluster, operator
         wait_for(lambda: status(cluster, namespace, "w2").get("state") == "stopped", "the others", 60)
         assert fault.met == 5
         assert process.poll() is None
+        assert any(seen.write for seen in proxy.seen)
 
 
 class TestCredentials:
@@ -219,6 +221,7 @@ class TestCredentials:
             wait_for(lambda: process.poll() is not None or status(cluster, namespace).get("readyReplicas") == 2, "two replicas", 50)
             assert process.poll() is None
             assert any(seen.status == 401 for seen in proxy.seen)
+            assert any(seen.write for seen in proxy.seen)
 
     def test_another_authority(self, cluster: ControlCluster, operator_kubeconfig: Path, namespace: str, tmp_path: Path) -> None:
         """The bundle's file is exchanged first, then the server's certificate, as the kubelet and an administrator would."""
@@ -235,6 +238,7 @@ class TestCredentials:
             patch(cluster, "workloads.roadstead.dev", "chat", namespace, runtime={"replicaCount": 2})
             wait_for(lambda: process.poll() is not None or status(cluster, namespace).get("readyReplicas") == 2, "two replicas", 50)
             assert process.poll() is None
+            assert any(seen.write for seen in proxy.seen)
 
 
 def refused(cluster: ControlCluster, token: str) -> bool:

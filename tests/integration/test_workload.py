@@ -14,14 +14,16 @@ import pytest
 from hack.cluster.control import ControlCluster
 from tests.build import cpu_autoscaling, raw_artifact, raw_container, raw_workload
 from tests.clusters import apply, audit_position, get, running_operator, wait_for, writes
+from tests.support.replicas import QUICK_LEASE, holder, replica
 from tests.support.versions import changes, recording
 from tests.world import condition, here, patch, pod_uids, quiet, status, wait_state
 
 pytestmark = pytest.mark.timeout(180)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="class")
 def operator(cluster: ControlCluster, operator_kubeconfig: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Gone after the class, so that the last test's own operators lead."""
     with running_operator(cluster, operator_kubeconfig) as process:
         yield process
 
@@ -186,19 +188,23 @@ def test_converges_when_killed_at_any_moment(cluster: ControlCluster, operator_k
     apply(cluster, here(namespace, raw_artifact(status="registered")))
     names = [f"chat-{number}" for number in range(5)]
     for number, name in enumerate(names):
-        with running_operator(cluster, operator_kubeconfig, ready=number % 2 == 0) as process:
+        settled = number % 2 == 0
+        with replica(cluster, operator_kubeconfig, name, ready=settled, **QUICK_LEASE) as process:
+            if settled:
+                wait_for(lambda name=name: holder(cluster) == name, "it to lead", 60)
             begun = audit_position(cluster)
             apply(cluster, here(namespace, raw_workload(name, runtime={"replicaCount": 2})))
-            if number % 2:
+            if not settled:
                 wait_for(lambda begun=begun: writes(cluster, begun, namespace), "a first write", 60, pause=0.01)
             process.send_signal(signal.SIGKILL)
             process.wait()
-    with running_operator(cluster, operator_kubeconfig):
+    with replica(cluster, operator_kubeconfig, "last", **QUICK_LEASE):
         for name in names:
             wait_for(lambda name=name: status(cluster, namespace, name).get("readyReplicas") == 2, f"{name} to run", 60)
         quiet(cluster)
     before = audit_position(cluster)
-    with running_operator(cluster, operator_kubeconfig):
+    with replica(cluster, operator_kubeconfig, "after", **QUICK_LEASE):
+        wait_for(lambda: holder(cluster) == "after", "it to lead")
         quiet(cluster)
     assert writes(cluster, before, namespace) == []
 
