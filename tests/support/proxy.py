@@ -26,6 +26,7 @@ from hack.cluster.certificates import Authority
 from hack.cluster.control import LOOPBACK, ControlCluster, free_ports
 from roadstead.kube.config import load
 
+When = Literal["before", "after"]
 Harm = Literal["drop", "truncate", "gone", "hush"]
 Answer = Callable[[], Awaitable[web.StreamResponse | None]]
 """Instead of the API server's answer; None: ask the API server after all."""
@@ -64,7 +65,7 @@ class Fault:
 class Trap:
     """Calls ``spring`` once, right before the ``count``-th write in a namespace is passed on or right after it was answered."""
 
-    def __init__(self, namespace: str, count: int, when: Literal["before", "after"], spring: Callable[[], None]) -> None:
+    def __init__(self, namespace: str, count: int, when: When, spring: Callable[[], None]) -> None:
         self.sprung = threading.Event()
         self._part = f"/namespaces/{namespace}/"
         self._left = count
@@ -78,7 +79,7 @@ class Trap:
         self._left -= 1
         return self._left == 0
 
-    def at(self, when: Literal["before", "after"]) -> None:
+    def at(self, when: When) -> None:
         if when == self._when:
             self._spring()
             self.sprung.set()
