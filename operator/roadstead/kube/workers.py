@@ -37,8 +37,8 @@ async def run_workers(
     """Reconcile keys of ``queue``, ``count`` at a time, until cancelled.
 
     ``reconcile`` returns after how many seconds to look again, or None. ``kind`` names what a key stands for: errors are told apart by
-    it. On cancellation no key is taken any more and those being
-    reconciled get ``grace_seconds`` to finish: half a reconcile is legal but leaves more to do for the next leader.
+    it. On cancellation no key is taken any more and those being reconciled get ``grace_seconds`` to finish: half a reconcile is legal but
+    leaves more to do for the next leader.
     """
     crew = _Crew(queue, reconcile, kind)
     tasks = {asyncio.create_task(crew.work(), name=f"worker-{number}") for number in range(count)}
