@@ -37,7 +37,7 @@ from tests.world import here
 
 TEAM = "team"
 CONNECTIONS = 32
-ROUNDS = 9
+ROUNDS = 5
 IDLE = 1000
 IDLE_SECONDS = 20.0
 Body = dict[str, Any]
