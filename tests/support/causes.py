@@ -21,6 +21,7 @@ from typing import Any
 import yaml
 
 from hack.cluster.full import FullCluster
+from tests.clusters import wait_for
 from tests.support.argo import Health, argo_health
 from tests.support.doorman import Doorman
 from tests.support.kstatus import Kstatus, kstatus
@@ -184,8 +185,11 @@ def play(case: Case, world: World) -> Row:
     named = timeline.wait(namespace, ours(case.shows.named), wanted, case.seconds, began)
     wanted = f"{case.number} ({case.cause}): {case.shows.state}, {case.shows.kind} {case.shows.reason}, {case.shows.tools}"
     settled = timeline.wait(namespace, ours(case.shows.fully), wanted, case.seconds, began)
-    known = timeline.first(namespace, case.known, began) or timeline.first("", case.known, began)
-    assert known is not None, f"{case.number}: named, but the cluster doesn't know: {named.body['status']}"
+    known = wait_for(  # each kind is told by a stream of its own: the cause may come after the word on it
+        lambda: timeline.first(namespace, case.known, began) or timeline.first("", case.known, began),
+        f"{case.number}: what the cluster knows of it; it is named: {named.body['status']}",
+    )
+    assert known is not None
 
     cured = time.monotonic()
     case.cure(world, namespace)
