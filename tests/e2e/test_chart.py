@@ -297,13 +297,18 @@ def test_no_request_fails_while_the_gateways_pods_roll(world: World) -> None:
         world.cluster.kubectl("rollout", "status", GATEWAY, f"--namespace={NAMESPACE}", "--timeout=180s")
 
     before = world.gateway_pods()
+
+    def many_more() -> None:
+        known = len(answers)
+        wait_for(lambda: len(answers) > known + 200, "two hundred answers more")
+
     with asked_again_and_again(world) as answers:
-        time.sleep(3)
+        many_more()
         world.cluster.kubectl("rollout", "restart", GATEWAY, f"--namespace={NAMESPACE}")
         rolled_out()
         world.cluster.kubectl("delete", "pod", sorted(world.gateway_pods() - before)[0], f"--namespace={NAMESPACE}")
         rolled_out()
-        time.sleep(3)
+        many_more()
     assert not before & world.gateway_pods()
     print(Counter(answers))
     assert set(answers) == {"200"}

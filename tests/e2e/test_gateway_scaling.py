@@ -302,6 +302,8 @@ def test_twenty_wake_at_once(world: World, namespace: str, request: pytest.Fixtu
     by_gateway = {name for _, resource, name, code in written if (resource, code) == ("deployments/scale", 200)}
     assert bool(by_gateway) == fast
     phases = [dict(part.split("=") for part in answer.headers["x-roadstead-cold-start"].split(";")) for answer in answers]
+    # The log tells of a request when it is over, which may be after its effect.
+    wait_for(lambda: scaled(world.cluster, mark).keys() >= set(names), "the audit log to tell of all")
     stored = scaled(world.cluster, mark)
     figures = [[stored[name] - began for name in names]]
     # "ready" holds the server's own start and its probe too: Envoy's part of it can't be told apart.

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import signal
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -23,34 +25,36 @@ MARGIN_SECONDS = 3.0
 """For a busy machine."""
 
 
-def test_one_writes_and_the_other_goes_on_when_it_is_stopped(cluster: ControlCluster, operator_kubeconfig: Path, namespace: str) -> None:
+@contextmanager
+def a_leads(cluster: ControlCluster, kubeconfig: Path, namespace: str) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+    """Replica a leads and writes, b stands by. Gives a's process, and where the audit log ended before."""
     before = audit_position(cluster)
-    with replica(cluster, operator_kubeconfig, "a", **QUICK_LEASE) as a:
+    with replica(cluster, kubeconfig, "a", **QUICK_LEASE) as a:
         wait_for(lambda: holder(cluster) == "a", "a to lead")
-        with replica(cluster, operator_kubeconfig, "b", **QUICK_LEASE), unrest(cluster, namespace):
+        with replica(cluster, kubeconfig, "b", **QUICK_LEASE), unrest(cluster, namespace):
             wait_for(lambda: len([write for write in audited(cluster, before) if not write.of_lease]) > 50, "writes", 60)
             assert writers(cluster, before) == {"a"}
-            a.send_signal(signal.SIGTERM)
-            assert a.wait(30) == 0
-            wait_for(lambda: "b" in writers(cluster, before), "b to write", 60)
+            yield a, before
+
+
+def test_one_writes_and_the_other_goes_on_when_it_is_stopped(cluster: ControlCluster, operator_kubeconfig: Path, namespace: str) -> None:
+    with a_leads(cluster, operator_kubeconfig, namespace) as (a, before):
+        a.send_signal(signal.SIGTERM)
+        assert a.wait(30) == 0
+        wait_for(lambda: "b" in writers(cluster, before), "b to write", 60)
     assert strays(cluster, before, LEASE_SECONDS) == []
     assert holder(cluster) == ""
 
 
 def test_the_other_goes_on_when_the_leader_is_killed(cluster: ControlCluster, operator_kubeconfig: Path, namespace: str) -> None:
     """Nobody gives the Lease back: it has to pass."""
-    before = audit_position(cluster)
-    with replica(cluster, operator_kubeconfig, "a", **QUICK_LEASE) as a:
-        wait_for(lambda: holder(cluster) == "a", "a to lead")
-        with replica(cluster, operator_kubeconfig, "b", **QUICK_LEASE), unrest(cluster, namespace):
-            wait_for(lambda: len([write for write in audited(cluster, before) if not write.of_lease]) > 50, "writes", 60)
-            assert writers(cluster, before) == {"a"}
-            a.send_signal(signal.SIGKILL)
-            assert a.wait(30) == -signal.SIGKILL
-            assert holder(cluster) == "a"
-            since = audit_position(cluster)
-            wait_for(lambda: "b" in writers(cluster, since), "b to write", 60)
-            assert holder(cluster) == "b"
+    with a_leads(cluster, operator_kubeconfig, namespace) as (a, before):
+        a.send_signal(signal.SIGKILL)
+        assert a.wait(30) == -signal.SIGKILL
+        assert holder(cluster) == "a"
+        since = audit_position(cluster)
+        wait_for(lambda: "b" in writers(cluster, since), "b to write", 60)
+        assert holder(cluster) == "b"
     assert strays(cluster, before, LEASE_SECONDS) == []
 
 

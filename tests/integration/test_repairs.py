@@ -95,8 +95,11 @@ def test_a_resync_writes_nothing(cluster: ControlCluster, operator_kubeconfig: P
         apply(cluster, here(namespace, raw_workload("still", suspend=True)), here(namespace, raw_workload("own", inline=inline)))
         for name in names:
             wait_state(cluster, namespace, "stopped" if name == "still" else "running", name)
-        said = lambda: condition(status(cluster, namespace, "scaled"), "AutoscalerReady")  # noqa: E731
-        wait_for(lambda: said().get("status") == "False", "the HPA's word that it gets no metrics", 60)
+        wait_for(
+            lambda: condition(status(cluster, namespace, "scaled"), "AutoscalerReady").get("status") == "False",
+            "the HPA's word that it gets no metrics",
+            60,
+        )
         quiet(cluster, SILENT_SECONDS)
         first, since = figures(), audit_position(cluster)
         kinds = {"workload": len(names), "artifact": 2, "deployment": 1, "platform": 1}

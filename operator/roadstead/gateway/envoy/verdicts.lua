@@ -2,8 +2,8 @@
 -- names, counted from the question, and never a refusal. They are found by the caller's whole Authorization and the endpoint. A request that
 -- is let through here bears the cluster's name in a header of its own, for which there is a route without the authoriser, and without this
 -- script for the answer (resources.py); nobody outside can set it. What goes before the service's own path is taken away here: a route's
--- pattern, and the copy that it leaves of the old path, cost twice as much.
--- Each call into Envoy costs half a microsecond, and each new string some hundred nanoseconds: a warm request makes as few as will do.
+-- pattern, and the copy that it leaves of the old path, cost more.
+-- Each call into Envoy costs half a microsecond to two, and each new string some hundred nanoseconds: a warm request makes as few as will do.
 local MOST = 10000
 local LONGEST = 4096 -- bytes of an Authorization; longer ones are asked about each time, lest the table grow by hundreds of MB
 local WORKLOAD = #"/api/v2/endpoints/workloads/" + 24 -- all ids are of one length
