@@ -17,6 +17,8 @@ from tests.world import condition, here, quiet, status, wait_state
 pytestmark = pytest.mark.timeout(180)
 Body = dict[str, Any]
 SILENT_SECONDS = 5.0
+REFUSED = (409, 422)
+"""What was added is taken away by a JSON patch that tests the version it has seen: the Deployment controller's status may come between."""
 CHANGED: Body = {"terminationGracePeriodSeconds": 7}
 ADDED: Body = {"containers": [{"name": "main", "env": [{"name": "ADDED", "value": "1"}]}]}
 EDITS = [
@@ -46,7 +48,9 @@ def wait_put_back(cluster: ControlCluster, namespace: str, before: Body, since: 
     quiet(cluster, SILENT_SECONDS)
     assert template(cluster, namespace) == before
     done = [entry for entry in writes(cluster, since, namespace) if entry[1].startswith("deployments")]
-    assert [(verb, name, code) for verb, _, name, code in done] == [("patch", "chat", 200)] * repairs, done
+    assert {code for *_, code in done} <= {200, *REFUSED}, done
+    written = [(verb, name) for verb, _, name, code in done if code not in REFUSED]
+    assert written == [("patch", "chat")] * repairs, done
 
 
 @pytest.mark.parametrize(("change", "repairs"), EDITS)
