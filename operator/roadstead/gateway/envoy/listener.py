@@ -7,7 +7,6 @@ the parts of the gateway speak to each other.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from importlib import resources
 from typing import Any, Final
 
 from roadstead.gateway.envoy.resources import ROUTE
@@ -64,7 +63,12 @@ def listener(settings: EnvoySettings) -> dict[str, Any]:
         ],
         "local_reply_config": _own_words(),
         "rds": {"route_config_name": ROUTE, "config_source": {"ads": {}, "resource_api_version": "V3"}},
-        "http_filters": [_verdicts(), _authorization(settings.node), _filter("router", "router.v3.Router", suppress_envoy_headers=True)],
+        # What the script says comes with the routes (resources.py).
+        "http_filters": [
+            _filter("lua", "lua.v3.Lua"),
+            _authorization(settings.node),
+            _filter("router", "router.v3.Router", suppress_envoy_headers=True),
+        ],
     }
     return {
         "name": "gateway",
@@ -120,11 +124,6 @@ def _own_words() -> dict[str, Any]:
         ],
         "body_format": {"json_format": {"detail": "%LOCAL_REPLY_BODY%"}, "content_type": "application/json"},
     }
-
-
-def _verdicts() -> dict[str, Any]:
-    source = resources.files("roadstead.gateway.envoy").joinpath("verdicts.lua").read_text()
-    return _filter("lua", "lua.v3.Lua", default_source_code={"inline_string": source})
 
 
 def _authorization(node: str) -> dict[str, Any]:

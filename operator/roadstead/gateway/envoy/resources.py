@@ -7,6 +7,7 @@ top to bottom for every request, and sent again as a whole with every change.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from importlib.resources import files as package_files
 from typing import Any, Final
 
 from envoy.config.cluster.v3 import cluster_pb2
@@ -101,19 +102,18 @@ def assignment(name: str, addresses: Iterable[Address], answerer: Address | None
 
 
 def routes(idle_timeout_seconds: int) -> route_pb2.RouteConfiguration:
-    """The way to every endpoint; what is none is answered here."""
+    """The way to every endpoint; what is none is answered here.
+
+    The script that decides between the routes comes with them: while replicas of two versions serve, an Envoy may get its routes from the
+    other's process.
+    """
     unasked = {
         "envoy.filters.http.ext_authz": {
             "@type": "type.googleapis.com/envoy.extensions.filters.http.ext_authz.v3.ExtAuthzPerRoute",
             "disabled": True,
         }
     }
-    unscripted = {
-        "envoy.filters.http.lua": {
-            "@type": "type.googleapis.com/envoy.extensions.filters.http.lua.v3.LuaPerRoute",
-            "disabled": True,
-        }
-    }
+    source = package_files("roadstead.gateway.envoy").joinpath("verdicts.lua").read_text()
     action = {
         "cluster_not_found_response_code": "SERVICE_UNAVAILABLE",
         "timeout": "0s",
@@ -149,13 +149,14 @@ def routes(idle_timeout_seconds: int) -> route_pb2.RouteConfiguration:
                 "name": "all",
                 "domains": ["*"],
                 "request_headers_to_remove": ["authorization"],
+                "typed_per_filter_config": _script(source_code={"inline_string": source}),
                 "routes": [
                     # What verdicts.lua lets through, whose path is the service's own already. Nobody outside can set the header.
                     {
                         "match": {"prefix": "/", "headers": [{"name": KNOWN_HEADER, "present_match": True}]},
                         "route": {**action, "cluster_header": KNOWN_HEADER},
                         "request_headers_to_remove": [KNOWN_HEADER],
-                        "typed_per_filter_config": {**unasked, **unscripted},
+                        "typed_per_filter_config": {**unasked, **_script(disabled=True)},
                     },
                     {
                         "match": {"path": "/healthz"},
@@ -173,6 +174,10 @@ def routes(idle_timeout_seconds: int) -> route_pb2.RouteConfiguration:
         ],
     }
     return json_format.ParseDict(config, route_pb2.RouteConfiguration())
+
+
+def _script(**config: Any) -> dict[str, Any]:
+    return {"envoy.filters.http.lua": {"@type": "type.googleapis.com/envoy.extensions.filters.http.lua.v3.LuaPerRoute", **config}}
 
 
 def _endpoint(kind: str, action: dict[str, Any]) -> dict[str, Any]:
