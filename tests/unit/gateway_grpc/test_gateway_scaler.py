@@ -15,7 +15,7 @@ from roadstead.gateway.directory import DEPLOYMENT, WORKLOAD
 from roadstead.gateway.ledger.ledger import Ledger
 from roadstead.gateway.scaler.demand import Demand
 from roadstead.gateway.scaler.protocol import MESSAGES, SERVICE
-from roadstead.gateway.scaler.service import ScalerService
+from roadstead.gateway.scaler.service import HEAD_START_SECONDS, ScalerService
 from roadstead.gateway.waking import Held, Waking
 from tests.unit.gateway.ledger_world import HOUR, Clock
 from tests.unit.gateway.waking_world import NS, POD, World, settle
@@ -244,6 +244,25 @@ async def test_a_held_request_is_pushed_at_once_and_so_is_the_end(gateway: Gatew
     assert gateway.service.open_streams == 1
     assert await silent(stream)
     await until(lambda: gateway.service.open_streams == 0, "the stream to be forgotten")
+
+
+async def test_the_fast_path_has_a_head_start_before_keda(gateway: Gateway) -> None:
+    directory = gateway.world.directory
+    directory.platform = directory.platform.model_copy(
+        update={"gateway": directory.platform.gateway.model_copy(update={"fast_path": True})}
+    )
+    gateway.world.workload("up", replicas=1)
+    gateway.world.workload("next")
+    gateway.world.deployment("front", wanted="next", active="up")  # a switch: no request wakes it, so the gateway doesn't ask for its pod
+    streams = {name: gateway.stream(name=name) for name in ("w", "up", "next")}
+    assert [await said(stream) for stream in streams.values()] == [False, False, True]
+    now = asyncio.get_running_loop().time()
+    assert isinstance(gateway.world.waking.decide(gateway.world.target()), Held)
+    gateway.used(1, name="up")
+    assert await said(streams["up"])
+    assert await gateway.active()  # who asks is told
+    assert await said(streams["w"])
+    assert asyncio.get_running_loop().time() - now > 0.9 * HEAD_START_SECONDS
 
 
 async def test_a_workload_that_a_deployment_waits_for_is_active(gateway: Gateway) -> None:

@@ -53,6 +53,12 @@ class Demand:
         endpoints = self._endpoints(key)
         return ledger.in_flight(endpoints) > 0 or any((ledger.last_request(each) or 0.0) > recent for each in endpoints)
 
+    def fast(self, key: Key) -> bool:
+        """Whether the gateway itself asks for the Workload's first pod (fastpath.py) when a request wakes it."""
+        view = self._directory.workload(key)
+        asleep = view is not None and view.sleeps and not view.replicas
+        return asleep and self._directory.platform.gateway.fast_path and not self._directory.awaited(key)
+
     def value(self, key: Key, metric: str, target: float) -> float:
         """One of METRICS in all, not by replica. Raises NotKnown."""
         if not self.ready():
