@@ -1,7 +1,7 @@
 """The fast path from zero: the gateway itself asks for the first pod, where the administrator allows it (Platform's gateway.fastPath).
 
-KEDA does the same a moment later and finds it done. The patch tests that the count is 0, and an admission policy of the chart holds the
-gateway's account to just that step; whatever goes wrong here, KEDA's way is still there.
+KEDA is told of the wake a second later (scaler/service.py), and finds it done. The patch tests that the count is 0, and an admission policy
+of the chart holds the gateway's account to just that step; whatever goes wrong here, KEDA's way is still there.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ ZERO_TO_ONE: Final[tuple[Body, ...]] = (
     {"op": "add", "path": "/spec/replicas", "value": 1},
 )
 """A Scale leaves a count of 0 out, and to a test in a JSON patch what isn't there is null."""
-AT_ONCE: Final = 8
-"""Patches under way. Each needs a connection of its own, and a TLS handshake costs more than a patch: a hundred wakes are sooner
-done by few that are kept."""
+AT_ONCE: Final = 100
+"""Patches under way. Each needs a connection of its own, with a TLS handshake; but what follows a count (pods that are made, bound and
+started) delays the patches that come after it by far more, so a burst of wakes is sent as one."""
 
 
 class FastPath:
