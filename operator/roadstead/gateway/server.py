@@ -15,7 +15,7 @@ from contextlib import AsyncExitStack
 
 import uvloop
 
-from roadstead import __version__
+from roadstead import __version__, heap
 from roadstead.gateway.admin import Admin
 from roadstead.gateway.answers import Answerer
 from roadstead.gateway.exposition import Exposition
@@ -66,10 +66,12 @@ async def serve(settings: GatewaySettings) -> None:
         await stack.enter_async_context(
             served([metrics_route(parts.metrics.registry), Exposition(parts.ledger).route()], settings.metrics_port)
         )
+        heap.fills()
         tasks = {name: asyncio.create_task(loop, name=name) for name, loop in parts.mirrors.loops().items()}
         tasks["lag"] = asyncio.create_task(lag.run(), name="lag")
         try:
             if await ready_or_stopped(parts.mirrors.wait_filled(), stop, tasks):
+                heap.is_full()
                 await stack.enter_async_context(listening(Answerer, LOOPBACK, settings.answerer_port))
                 if certificates is not None:
                     asked = listening(parts.guests, None, settings.peer_authoriser_port, certificates)

@@ -7,11 +7,11 @@ First the lists of our own kinds, then everything else: until the API server ans
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 from collections.abc import Awaitable, Callable
 from typing import Final
 
+from roadstead import heap
 from roadstead.controller.controller import Controller
 from roadstead.kube.backoff import backoff
 from roadstead.kube.config import ClusterConfig
@@ -43,6 +43,7 @@ class Startup:
 
     async def reconcile(self) -> None:
         """List our own kinds, then mirror their children and reconcile."""
+        heap.fills()
         await _patiently(self._controller.fill)
         self._listed.set()
         await self._controller.run(self._settings.workers)
@@ -51,8 +52,7 @@ class Startup:
         """Let this replica work when every cache is filled. Nothing is written before that."""
         await self._listed.wait()
         await self._controller.mirrors.wait_synced()
-        gc.collect()
-        gc.freeze()
+        heap.is_full()
         self._health.filled = True
         log.info("Caches are filled")
         self._leadership.filled(self._controller)

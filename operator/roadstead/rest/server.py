@@ -16,7 +16,7 @@ from contextlib import AsyncExitStack
 import uvicorn
 import uvloop
 
-from roadstead import __version__
+from roadstead import __version__, heap
 from roadstead.access.callers import Callers
 from roadstead.access.rights import Rights
 from roadstead.access.verdicts import Keeping
@@ -84,12 +84,14 @@ async def serve(settings: ApiSettings) -> None:
         health = Health(api.cache, lag)
         await stack.enter_async_context(served(health.routes(), settings.health_port))
         await stack.enter_async_context(served([metrics_route(metrics.registry)], settings.metrics_port))
+        heap.fills()
         tasks = {name: asyncio.create_task(loop_, name=name) for name, loop_ in api.cache.loops().items()}
         tasks["operators"] = asyncio.create_task(api.operators.run())
         tasks["lag"] = asyncio.create_task(lag.run())
         server = Server(config(settings, edge))
         try:
             if await ready_or_stopped(api.cache.wait_filled(), stop, tasks):
+                heap.is_full()
                 tasks["server"] = asyncio.create_task(server.serve(), name="server")
                 await until(stop, tasks)
                 health.leaving = edge.draining = True
