@@ -13,6 +13,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 
 from roadstead.kube.client import ApiClient
 from roadstead.kube.reflector import Reflector
+from roadstead.kube.resource import Resource
+from roadstead.probes import Watched
 
 METHODS: Final = {
     "get": "GET",
@@ -54,20 +56,22 @@ def calls(clients: Iterable[ApiClient]) -> Metric:
     return family
 
 
-def mirrors(reflectors: Sequence[Reflector[Any]]) -> Iterator[Metric]:
-    """How long each watch has been silent, and how much it holds."""
+def mirrors(reflectors: Sequence[Reflector[Any]], others: Sequence[Watched] = ()) -> Iterator[Metric]:
+    """How long each watch has been silent, and how much the mirrors among them hold."""
     now = time.monotonic()
-    seen = [
-        (f"{each.resource.plural}.{each.resource.group}".rstrip("."), now - each.last_heard if each.present else 0.0, len(each.items))
-        for each in reflectors
-    ]
     yield gauge(
         "roadstead_reflector_silent_seconds",
         "Seconds since a watch was last heard of; bookmarks come once a minute",
         "resource",
-        [(name, silent) for name, silent, _ in seen],
+        [(_name(each.resource), now - each.last_heard if each.present else 0.0) for each in (*reflectors, *others)],
     )
-    yield gauge("roadstead_reflector_objects", "Objects mirrored", "resource", [(name, count) for name, _, count in seen])
+    yield gauge(
+        "roadstead_reflector_objects", "Objects mirrored", "resource", [(_name(each.resource), len(each.items)) for each in reflectors]
+    )
+
+
+def _name(resource: Resource) -> str:
+    return f"{resource.plural}.{resource.group}".rstrip(".")
 
 
 def gauge(name: str, documentation: str, label: str, values: Iterable[tuple[str, float]]) -> Metric:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
-from typing import Any, Final
+from typing import Final, Protocol
 
-from roadstead.kube.reflector import Reflector
+from roadstead.kube.resource import Resource
 from roadstead.lag import LoopLag
 
 SILENT_SECONDS: Final = 180.0
@@ -15,13 +15,29 @@ LATE_SECONDS: Final = 5.0
 """An event loop so late renews no Lease, and answers nobody, in time."""
 
 
-def silent(reflectors: Iterable[Reflector[Any]]) -> str | None:
+class Watched(Protocol):
+    """A watch: a Reflector's, or one that is seen from outside. Times are monotonic."""
+
+    @property
+    def resource(self) -> Resource: ...
+
+    @property
+    def present(self) -> bool: ...
+
+    @property
+    def last_heard(self) -> float: ...
+
+    @property
+    def last_failed(self) -> float: ...
+
+
+def silent(watches: Iterable[Watched]) -> str | None:
     """Which watch a restart may bring back, in a sentence. An API server that can't be reached is no such thing."""
     now = time.monotonic()
-    for reflector in reflectors:
-        seconds = now - max(reflector.last_heard, reflector.last_failed)
-        if reflector.present and seconds > SILENT_SECONDS:
-            return f"the watch of {reflector.resource.plural} has been silent for {seconds:.0f} s"
+    for watch in watches:
+        seconds = now - max(watch.last_heard, watch.last_failed)
+        if watch.present and seconds > SILENT_SECONDS:
+            return f"the watch of {watch.resource.plural} has been silent for {seconds:.0f} s"
     return None
 
 

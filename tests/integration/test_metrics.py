@@ -44,6 +44,10 @@ def test_a_running_operator_answers(cluster: ControlCluster, operator_kubeconfig
         assert number('roadstead_reflector_objects{resource="nodes"}') == 2
         wait_for(lambda: number("roadstead_event_loop_lag_seconds_count") > 0, "a sample of the event loop")
         assert number('roadstead_reflector_silent_seconds{resource="pods"}') < 60
+        silent = 'roadstead_reflector_silent_seconds{resource="workloads.roadstead.dev"}'  # kopf's watch
+        wait_for(lambda: number(silent) > 2, "a watch without a word")
+        patch(cluster, "rsw", "chat", namespace, restartedAt="2026-11-25T12:00:00Z")
+        wait_for(lambda: number(silent) < 1, "the word of a change")
         assert number("process_resident_memory_bytes") > 0
 
 

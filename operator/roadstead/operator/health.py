@@ -8,10 +8,13 @@ than it cures.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from aiohttp import web
 
 from roadstead.controller.controller import Controller
 from roadstead.lag import LoopLag
+from roadstead.operator.pulse import Pulse
 from roadstead.probes import late, silent
 
 WAITING_SECONDS = 600.0
@@ -23,8 +26,9 @@ HELD_SECONDS = 600.0
 class Health:
     """What the probes ask. ``filled`` is set by the process when every cache has been filled once."""
 
-    def __init__(self, controller: Controller, lag: LoopLag) -> None:
+    def __init__(self, controller: Controller, pulses: Sequence[Pulse], lag: LoopLag) -> None:
         self._controller = controller
+        self._pulses = pulses
         self._lag = lag
         self.filled = False
 
@@ -34,7 +38,7 @@ class Health:
             return None
         if (waits := self._controller.queue.oldest_age_seconds) > WAITING_SECONDS:
             return f"an object has waited {waits:.0f} s to be reconciled"
-        return silent(self._controller.mirrors.reflectors)
+        return silent((*self._controller.mirrors.reflectors, *self._pulses))
 
     async def livez(self, _: web.Request) -> web.Response:
         problem = self.problem()

@@ -15,7 +15,7 @@ from contextlib import AsyncExitStack
 import uvloop
 
 from roadstead import __version__
-from roadstead.controller.controller import Controller
+from roadstead.controller.controller import OURS, Controller
 from roadstead.kube.client import ApiClient
 from roadstead.kube.config import load
 from roadstead.kube.events import Recorder
@@ -28,6 +28,7 @@ from roadstead.names import OPERATOR_LEASE
 from roadstead.operator.health import Health
 from roadstead.operator.leadership import Leadership
 from roadstead.operator.metrics import Metrics
+from roadstead.operator.pulse import Pulses
 from roadstead.operator.startup import Startup
 from roadstead.settings import Settings
 
@@ -76,12 +77,13 @@ async def serve(settings: Settings) -> None:
             waited=metrics.waited,
             settings_in_force=lambda platform: set_level(platform.logging.level or settings.log_level),
         )
-        metrics.watch(controller, elector, (client, unfenced))
+        pulses = Pulses(OURS.values())
+        metrics.watch(controller, elector, (client, unfenced), pulses.all)
         lag = LoopLag(metrics.lagged)
-        health = Health(controller, lag)
+        health = Health(controller, pulses.all, lag)
         await stack.enter_async_context(served(health.routes(), settings.health_port))
         await stack.enter_async_context(served(metrics.routes(), settings.metrics_port))
-        startup = Startup(controller, leadership, health, settings)
+        startup = Startup(controller, leadership, health, pulses, settings)
         parts = {
             "elector": elector.run(),
             "events": recorder.run(),

@@ -25,6 +25,7 @@ from roadstead.kube.client import ApiClient
 from roadstead.kube.lease import Elector
 from roadstead.listener import metrics_route
 from roadstead.names import OPERATOR_LEASE
+from roadstead.operator.pulse import Pulse
 
 QUEUE: Final = "roadstead"
 NONE: Final = "none"
@@ -83,9 +84,9 @@ class Metrics:
         """The event loop was late by so much."""
         self._lag.observe(seconds)
 
-    def watch(self, controller: Controller, elector: Elector, clients: Sequence[ApiClient]) -> None:
+    def watch(self, controller: Controller, elector: Elector, clients: Sequence[ApiClient], pulses: Sequence[Pulse]) -> None:
         """Report from now on what these know about themselves."""
-        self.registry.register(_Kept(controller, elector, clients))
+        self.registry.register(_Kept(controller, elector, clients, pulses))
 
     def routes(self) -> list[web.RouteDef]:
         """The one path."""
@@ -95,10 +96,11 @@ class Metrics:
 class _Kept(Collector):
     """What is kept anyway, read at each scrape."""
 
-    def __init__(self, controller: Controller, elector: Elector, clients: Sequence[ApiClient]) -> None:
+    def __init__(self, controller: Controller, elector: Elector, clients: Sequence[ApiClient], pulses: Sequence[Pulse]) -> None:
         self._controller = controller
         self._elector = elector
         self._clients = clients
+        self._pulses = pulses
 
     def collect(self) -> Iterator[Metric]:
         queue = self._controller.queue
@@ -128,7 +130,7 @@ class _Kept(Collector):
         yield self._states()
         yield self._replicas()
         yield from self._gpus()
-        yield from mirrors(self._controller.mirrors.reflectors)
+        yield from mirrors(self._controller.mirrors.reflectors, self._pulses)
 
     def _states(self) -> Metric:
         states = self._controller.objects.states

@@ -19,6 +19,7 @@ from roadstead.kube.errors import ApiError, NotFound
 from roadstead.operator import watches
 from roadstead.operator.health import Health
 from roadstead.operator.leadership import Leadership
+from roadstead.operator.pulse import Pulses
 from roadstead.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -34,10 +35,11 @@ SHORT_SECONDS: Final = 60.0
 class Startup:
     """The parts that wait for one another. Each coroutine runs for the life of the process, but for ``open``, which ends by itself."""
 
-    def __init__(self, controller: Controller, leadership: Leadership, health: Health, settings: Settings) -> None:
+    def __init__(self, controller: Controller, leadership: Leadership, health: Health, pulses: Pulses, settings: Settings) -> None:
         self._controller = controller
         self._leadership = leadership
         self._health = health
+        self._pulses = pulses
         self._settings = settings
         self._listed = asyncio.Event()
 
@@ -67,7 +69,7 @@ class Startup:
         while True:
             began = loop.time()
             try:
-                await watches.run(self._controller.objects.saw, config, spawned)
+                await watches.run(self._controller.objects.saw, config, spawned, self._pulses)
             except Exception as error:
                 breaks = breaks + 1 if loop.time() - began < SHORT_SECONDS else 1
                 if breaks > BREAKS:

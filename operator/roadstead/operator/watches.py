@@ -14,6 +14,7 @@ import kopf
 from roadstead.controller.controller import OURS
 from roadstead.controller.kinds import Kind
 from roadstead.kube.config import ClusterConfig
+from roadstead.operator.pulse import Pulses
 
 log = logging.getLogger(__name__)
 Saw = Callable[..., None]
@@ -56,13 +57,14 @@ class _NoProgress(kopf.ProgressStorage):
         return None
 
 
-async def run(saw: Saw, config: ClusterConfig, spawned: Callable[[], None]) -> None:
-    """Watch until cancelled. Raises what ended the watches otherwise.
+async def run(saw: Saw, config: ClusterConfig, spawned: Callable[[], None], pulses: Pulses) -> None:
+    """Watch until cancelled. Raises what ended the watches otherwise. ``pulses`` are told of signs of life.
 
     ``kopf.operator()`` takes SIGTERM away from the process, and ends by cancelling every task that it finds younger than itself. So only
     its first half is used: ``spawned`` is called when kopf has set its signal handlers, and the end is ours.
     """
-    roots = await kopf.spawn_tasks(registry=registry(saw, config), settings=settings(), clusterwide=True)
+    pulses.begin()
+    roots = await kopf.spawn_tasks(registry=registry(saw, config, pulses), settings=settings(), clusterwide=True)
     spawned()
     try:
         await asyncio.wait(roots, return_when=asyncio.FIRST_COMPLETED)
@@ -113,13 +115,13 @@ def settings() -> kopf.OperatorSettings:
     return chosen
 
 
-def registry(saw: Saw, config: ClusterConfig) -> kopf.OperatorRegistry:
+def registry(saw: Saw, config: ClusterConfig, pulses: Pulses) -> kopf.OperatorRegistry:
     """One ``on.event`` handler a kind, which stores the object and enqueues its key; it does no I/O."""
     handlers = kopf.OperatorRegistry()
 
     @kopf.on.login(registry=handlers)
     async def login(**_: object) -> kopf.AiohttpSession:
-        return kopf.AiohttpSession(server=config.url, aiohttp_session=_session(config))
+        return kopf.AiohttpSession(server=config.url, aiohttp_session=_session(config, pulses))
 
     for kind, resource in OURS.items():
         _register(handlers, kind, resource.group, resource.version, resource.plural, saw)
@@ -132,7 +134,7 @@ def _register(handlers: kopf.OperatorRegistry, kind: Kind, group: str, version: 
         saw(kind, dict(event["object"]), deleted=event["type"] == "DELETED")
 
 
-def _session(config: ClusterConfig) -> aiohttp.ClientSession:
+def _session(config: ClusterConfig, pulses: Pulses) -> aiohttp.ClientSession:
     """A session of its own for kopf, which closes it when it ends; the bearer token is read again as it rotates.
 
     A 401 isn't left to kopf while there is another token: it would ask for a new session, at most three times (``Vault.invalidate``).
@@ -151,4 +153,4 @@ def _session(config: ClusterConfig) -> aiohttp.ClientSession:
             response.release()
 
     connector = aiohttp.TCPConnector(limit=0, ssl=config.ssl if config.ssl is not None else True)
-    return aiohttp.ClientSession(connector=connector, middlewares=(authorize,))
+    return aiohttp.ClientSession(connector=connector, middlewares=(pulses.middleware, authorize))

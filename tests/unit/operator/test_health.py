@@ -12,6 +12,8 @@ import pytest
 from roadstead.kube.resource import PODS
 from roadstead.lag import PAUSE_SECONDS, LoopLag
 from roadstead.operator.health import Health
+from roadstead.operator.pulse import Pulse
+from roadstead.resources import WORKLOADS
 
 
 @pytest.fixture
@@ -20,6 +22,7 @@ def world() -> Any:
     reflector = SimpleNamespace(resource=PODS, present=True, last_heard=time.monotonic(), last_failed=0.0)
     return SimpleNamespace(
         reflector=reflector,
+        pulse=Pulse(WORKLOADS),
         mirrors=SimpleNamespace(reflectors=(reflector,)),
         queue=SimpleNamespace(oldest_age_seconds=0.0, longest_held_seconds=0.0),
         lag=SimpleNamespace(worst_seconds=0.0),
@@ -28,7 +31,7 @@ def world() -> Any:
 
 @pytest.fixture
 def health(world: Any) -> Health:
-    made = Health(cast(Any, world), world.lag)
+    made = Health(cast(Any, world), [world.pulse], world.lag)
     made.filled = True
     return made
 
@@ -53,6 +56,14 @@ async def test_until_caches_are_filled_it_lives_but_is_not_ready(health: Health,
 async def test_a_silent_watch_is_said(health: Health, world: Any) -> None:
     world.reflector.last_heard -= 200
     assert await asked(health) == (503, 503, "the watch of pods has been silent for 200 s")
+
+
+async def test_so_is_one_of_kopfs(health: Health, world: Any) -> None:
+    world.pulse.last_failed -= 300
+    world.pulse.last_heard -= 200
+    assert await asked(health) == (503, 503, "the watch of workloads has been silent for 200 s")
+    world.pulse.beat()
+    assert await asked(health) == (200, 200, "ok")
 
 
 async def test_an_api_server_that_is_away_is_no_reason_to_restart(health: Health, world: Any) -> None:

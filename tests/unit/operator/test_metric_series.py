@@ -19,6 +19,8 @@ from roadstead.kube.queue import WorkQueue
 from roadstead.kube.resource import DEPLOYMENTS, PODS
 from roadstead.kube.transport import Verb
 from roadstead.operator.metrics import Metrics
+from roadstead.operator.pulse import Pulse
+from roadstead.resources import WORKLOADS
 from tests.build import raw_workload
 
 Sample = dict[tuple[str, frozenset[tuple[str, str]]], float]
@@ -55,7 +57,7 @@ def world() -> Any:
 @pytest.fixture
 def metrics(world: Any) -> Metrics:
     made = Metrics()
-    made.watch(cast(Any, world), world.elector, (world.client,))
+    made.watch(cast(Any, world), world.elector, (world.client,), [Pulse(WORKLOADS)])
     return made
 
 
@@ -91,7 +93,8 @@ def test_everything_is_there_at_zero_from_the_start(metrics: Metrics) -> None:
     for state in ("submitted", "initializing", "running", "stopping", "stopped", "errored", "none"):
         assert value(seen, "roadstead_workload_state", state=state) == 0
     assert value(seen, "roadstead_reflector_objects", resource="deployments.apps") == 0
-    assert value(seen, "roadstead_reflector_silent_seconds", resource="pods") > 0
+    for resource in ("pods", "workloads.roadstead.dev"):
+        assert value(seen, "roadstead_reflector_silent_seconds", resource=resource) > 0
     assert not [name for name, _ in seen if name.endswith("_created")]
 
 
