@@ -1,0 +1,137 @@
+"""Long answers arrive whole when their pods have to go: real pods, taken away or replaced in the middle of events, WebSockets and uploads.
+
+A pod that goes serves on for DRAIN_SECONDS, then gets SIGTERM and its grace. What is shown here outlasts the drain: every answer goes on
+for a while after SIGTERM, says so, and ends in order.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+
+from hack.cluster import images, preflight
+from hack.cluster.full import FullCluster, full_cluster
+from tests.build import raw_deployment, raw_workload
+from tests.clusters import apply, install_crds, install_rbac, operator_access, running_operator, wait_for
+from tests.support import streamer
+from tests.support.callers import ways
+from tests.support.gateways import Replica, gateway_access, running_gateway
+from tests.support.rest import account
+from tests.support.streams import Kind, Stream, Streams, streaming
+from tests.world import active_workload, here, new_namespace, patch, status
+
+pytestmark = [pytest.mark.timeout(600), pytest.mark.long]
+NAME, FRONT = "streams", "front"
+REPLICAS = 3
+MOST = 10 * REPLICAS
+"""How many streams of a kind may be opened until each pod has one: the less busy of any two gets the next."""
+
+
+@dataclass(frozen=True)
+class World:
+    """A cluster with real pods, the operator and a gateway."""
+
+    cluster: FullCluster
+    image: str
+    gateway: Replica
+
+
+@pytest.fixture(scope="module")
+def world() -> Iterator[World]:
+    if problems := preflight.missing():
+        pytest.skip("this machine can't run containers: " + "; ".join(problems))
+    with full_cluster() as cluster:
+        image = cluster.push_image(images.whoami_image(), "roadstead/whoami")
+        install_crds(cluster)
+        install_rbac(cluster)
+        with running_gateway(cluster, gateway_access(cluster)) as one, running_operator(cluster, operator_access(cluster)):
+            yield World(cluster, image, one)
+
+
+@pytest.fixture
+def namespace(world: World) -> Iterator[str]:
+    with new_namespace(world.cluster) as name:
+        yield name
+
+
+def pods(world: World, namespace: str) -> set[str]:
+    """Names of the pods that are there, also of those that are going."""
+    return set(world.cluster.kubectl("get", "pods", "-n", namespace, "-l", f"roadstead.dev/workload={NAME}", "-o", "name").split())
+
+
+def serve(world: World, namespace: str) -> None:
+    """Three ready pods, and a Deployment in front of them."""
+    probe = {"path": "/readyz", "initialDelaySeconds": 0, "periodSeconds": 1, "timeoutSeconds": 5}
+    entrypoint = ["/usr/bin/python3", "-c", "import os; exec(os.environ['SERVER'])"]
+    server = {"name": "SERVER", "value": Path(streamer.__file__).read_text()}
+    asked = {"resourceRequest": {"cpu": 0.1, "memory": "64Mi"}, "readinessProbe": probe}
+    container = {"imageUri": world.image, "entrypoint": entrypoint, "environmentVars": [server], **asked}
+    inline = {"status": "registered", "containerGroups": [{"containers": [container]}]}
+    apply(world.cluster, here(namespace, raw_workload(NAME, inline=inline, runtime={"replicaCount": REPLICAS})))
+    apply(world.cluster, here(namespace, raw_deployment(FRONT, NAME)))
+    wait_for(lambda: status(world.cluster, namespace, NAME).get("readyReplicas") == REPLICAS, "ready pods", 120)
+    wait_for(lambda: active_workload(world.cluster, namespace, FRONT) == NAME, "the Deployment to have its Workload", 60)
+
+
+def scales_down(world: World, namespace: str) -> None:
+    """Three become one."""
+    patch(world.cluster, "rsw", NAME, namespace, runtime={"replicaCount": 1})
+
+
+def rolls(world: World, namespace: str) -> None:
+    """A new version takes the place of all."""
+    patch(world.cluster, "rsw", NAME, namespace, restartedAt="2026-11-25T12:00:00Z")
+
+
+def open_everywhere(streams: Streams, urls: list[str], names: set[str]) -> None:
+    """Events and WebSockets until every pod carries one of each; uploads, which are told only at their end where they went, as many."""
+    for kind in (Kind.EVENTS, Kind.SOCKET):
+        opened: list[Stream] = []
+        while {each.pod for each in opened} != names:
+            assert len(opened) < MOST, f"{kind}: {Counter(each.pod for each in opened)} of {names}"
+            one = streams.open(kind, urls[len(opened) % len(urls)])
+            wait_for(lambda one=one: one.lines or one.ended, f"the first of {kind}", 60)
+            assert not one.ended, one.flaw()
+            opened.append(one)
+    for number in range(2 * len(names)):
+        streams.open(Kind.UPLOAD, urls[number % len(urls)])
+
+
+@pytest.mark.parametrize(("cause", "staying"), [(scales_down, 1), (rolls, 0)])
+def test_long_answers_arrive_whole(world: World, namespace: str, cause: Callable[[World, str], None], staying: int) -> None:
+    """Half of them come to the Workload itself, half by a Deployment in front of it."""
+    serve(world, namespace)
+    before = pods(world, namespace)
+    names = {name.removeprefix("pod/") for name in before}
+    token = account(world.cluster, namespace, "caller", "roadstead-invoke")
+    urls = [f"{world.gateway.url}{path}" for path in ways(namespace, NAME, FRONT)]
+    with streaming(token) as streams:
+        open_everywhere(streams, urls, names)
+        told = [each for each in streams.opened if each.kind is not Kind.UPLOAD]
+        cause(world, namespace)
+        wait_for(lambda: len({each.pod for each in told if not each.ended}) <= staying, "the streams of pods that go to end", 180)
+        streams.hurry()
+        wait_for(lambda: len(before & pods(world, namespace)) == staying, "the pods to be gone", 120)
+        if staying:
+            finish = httpx.get(f"{urls[0]}finish", headers={"Authorization": f"Bearer {token}"}, timeout=60)
+            assert finish.status_code == 200, finish.text
+        wait_for(lambda: all(each.ended for each in streams.opened), "all streams to end", 120)
+    gone = names - {name.removeprefix("pod/") for name in pods(world, namespace)}
+    assert len(gone) == REPLICAS - staying
+    for kind in Kind:
+        ended = [each for each in streams.opened if each.kind is kind]
+        outlasted = [each for each in ended if each.outlasted]
+        after = sum(line["terminating"] for each in ended for line in each.lines)
+        print(f"{cause.__name__}: {len(ended)} of {kind}, {len(outlasted)} of them beyond SIGTERM, {after} lines after it")
+    assert not [flaw for each in streams.opened if (flaw := each.flaw())]
+    # Without this the streams would show nothing: those of pods that have gone were there when SIGTERM came, and only those.
+    assert {each.pod for each in told if each.outlasted} == gone
+    assert all(each.outlasted == (each.pod in gone) for each in told)
+    uploaded = {each.pod for each in streams.opened if each.kind is Kind.UPLOAD and each.outlasted}
+    assert uploaded
+    assert uploaded <= gone
