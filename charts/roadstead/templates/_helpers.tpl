@@ -186,6 +186,27 @@ capabilities:
 {{- end -}}
 {{- end -}}
 
+{{/*
+How many pods, or nothing where that is the autoscaler's. A number that this chart has declared before it was, and that the autoscaler hasn't
+changed yet, is declared on as it is: left out it would become 1, and a loaded gateway be down to one pod until the autoscaler has looked.
+*/}}
+{{- define "roadstead.gateway.replicas" -}}
+{{- if not .Values.gateway.autoscaling.enabled -}}
+{{- .Values.gateway.replicas -}}
+{{- else -}}
+{{- $live := lookup "apps/v1" "Deployment" .Release.Namespace (printf "%s-gateway" (include "roadstead.fullname" .)) -}}
+{{- $declared := false -}}
+{{- range ($live.metadata).managedFields -}}
+{{- if and (ne (.subresource | default "") "scale") (hasKey (dig "f:spec" (dict) .fieldsV1) "f:replicas") -}}
+{{- $declared = true -}}
+{{- end -}}
+{{- end -}}
+{{- if $declared -}}
+{{- int $live.spec.replicas -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
 {{/* What the gateway and the writer of its Envoy's configuration must agree on. */}}
 {{- define "roadstead.gateway.env" -}}
 - name: ROADSTEAD_NAMESPACE
