@@ -47,6 +47,8 @@ def metrics_server(cluster: FullCluster) -> Iterator[None]:
         yield
     finally:
         running.stop(grace_seconds=2)
+        # A group that nobody serves any more would keep namespaces from going.
+        cluster.kubectl("delete", "apiservice", f"{VERSION}.{GROUP}", "--ignore-not-found", check=False)
 
 
 def _has_figures(cluster: FullCluster) -> bool:

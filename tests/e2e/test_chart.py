@@ -24,6 +24,8 @@ from hack.cluster import asking, demo, from_zero, images, keda_pods, preflight
 from hack.cluster.everyday import Engine, Everyday
 from hack.cluster.full import FullCluster, full_cluster
 from hack.cluster.helm import helm
+from hack.cluster.metrics_server import metrics_server
+from roadstead import series
 from roadstead.api.identity import object_id
 from tests.clusters import wait_for
 
@@ -32,6 +34,8 @@ CHART = ROOT / "charts" / "roadstead"
 EXAMPLE = ROOT / "examples" / "whoami"
 NAMESPACE = "roadstead-system"
 GATEWAY = "deployment/roadstead-gateway"
+FEWEST, MOST = 2, 3
+"""Pods of the gateway that its autoscaler may choose from."""
 CRDS = {f"{plural}.roadstead.dev" for plural in ("artifacts", "workloads", "deployments", "platforms")}
 Body = dict[str, Any]
 pytestmark = pytest.mark.timeout(600)
@@ -76,6 +80,10 @@ class World:
     def names(self, kind: str, *args: str) -> set[str]:
         """Names of all objects of a kind."""
         return {item["metadata"]["name"] for item in self.get(kind, *args)["items"]}
+
+    def declared(self) -> int:
+        """How many pods the example is to have."""
+        return int(self.get("workloads.roadstead.dev", "whoami", "--namespace=default")["spec"]["runtime"]["replicaCount"])
 
     def pods(self) -> dict[str, int]:
         """The example's pods by uid, with their restarts."""
@@ -266,7 +274,7 @@ def test_a_workload_sleeps_wakes_for_a_request_and_sleeps_again(world: World, ca
     if not world.pods():  # an earlier test of this module may have left it, scaled by hand
         apply_example(world)
     from_zero.declare(world.local, world.whoami)
-    world.wait_running(len(world.pods()) or 2)
+    world.wait_running(world.declared())
     capsys.readouterr()
 
     from_zero.show(world.local, world.gateway)
@@ -285,33 +293,109 @@ def test_a_workload_sleeps_wakes_for_a_request_and_sleeps_again(world: World, ca
 @pytest.mark.long
 def test_no_request_fails_while_the_gateways_pods_roll(world: World) -> None:
     """Through the Service's address: Kubernetes' own proxy, the drain and the order of the containers in a pod have a part in it."""
-    if "roadstead-gateway" not in world.names("deployments.apps", f"--namespace={NAMESPACE}"):
-        world.deploy("install", "--create-namespace")
-    if not world.pods():
-        apply_example(world)
-    world.wait_running(len(world.pods()) or 2)
-    answer = world.through_the_gateway()
-    assert any(name in answer for name in world.pod_names()), answer
+    serve_example(world)
 
     def rolled_out() -> None:
         world.cluster.kubectl("rollout", "status", GATEWAY, f"--namespace={NAMESPACE}", "--timeout=180s")
 
     before = world.gateway_pods()
-
-    def many_more() -> None:
-        known = len(answers)
-        wait_for(lambda: len(answers) > known + 200, "two hundred answers more")
-
     with asked_again_and_again(world) as answers:
-        many_more()
+        wait_many_more(answers)
         world.cluster.kubectl("rollout", "restart", GATEWAY, f"--namespace={NAMESPACE}")
         rolled_out()
         world.cluster.kubectl("delete", "pod", sorted(world.gateway_pods() - before)[0], f"--namespace={NAMESPACE}")
         rolled_out()
-        many_more()
+        wait_many_more(answers)
     assert not before & world.gateway_pods()
     print(Counter(answers))
     assert set(answers) == {"200"}
+
+
+@pytest.mark.long
+@pytest.mark.timeout(900)
+def test_the_gateway_scales_by_its_cpu(world: World, tmp_path: Path) -> None:
+    """Its HPA has figures of Envoy, a sidecar, and the pod that it adds carries its share. No upgrade changes the number of pods.
+
+    Neither does the one that turns it on: Kubernetes takes a number that isn't declared any more for 1.
+    """
+    serve_example(world)
+    former = tmp_path / "values.yaml"
+    former.write_text(world.helm("get", "values", "roadstead", "--output=yaml"))
+    small = (f"--values={former}", f"--set=gateway.replicas={FEWEST},gateway.envoy.resources.requests.cpu=20m")
+    scaling = {"enabled": "true", "maxReplicas": MOST, "cpuUtilization": 50}
+    scaled = (*small, *(f"--set=gateway.autoscaling.{name}={value}" for name, value in scaling.items()))
+    world.deploy("upgrade", *small)
+    wait_for(lambda: len(world.gateway_pods()) == FEWEST, "former pods of the gateway to be gone", 60)
+    before, unscaled = world.gateway_pods(), gateway_generation(world)
+    try:
+        with asked_again_and_again(world) as answers:
+            for _ in range(2):  # the HPA has no figures yet and changes nothing, so that it is only the chart that could
+                world.deploy("upgrade", *scaled)
+            assert gateway_generation(world) == unscaled
+            with metrics_server(world.cluster):
+                wait_for(lambda: (utilization(world) or 0) > 0, "figures of Envoy's CPU", 180)
+                wait_for(lambda: ready_gateways(world) == MOST, "more pods of the gateway", 300)
+                added = world.gateway_pods() - before
+
+                def shared() -> bool:
+                    """Who comes now makes a new connection, to any of the pods."""
+                    with asked_again_and_again(world) as more:
+                        wait_many_more(more)
+                    answers.extend(more)
+                    return carried(world, added) > 0
+
+                wait_for(shared, "requests to the pods that were added", 120)
+                generation = gateway_generation(world)
+                world.deploy("upgrade", *scaled)
+                wait_many_more(answers)
+                assert (gateway_generation(world), ready_gateways(world)) == (generation, MOST)
+                print(Counter(answers), utilization(world), carried(world, added))
+        assert before <= world.gateway_pods()
+        assert set(answers) == {"200"}
+    finally:  # the number is the HPA's by now, and Helm takes nothing from anybody unless told to
+        world.deploy("upgrade", f"--values={former}", "--force-conflicts")
+
+
+def utilization(world: World) -> int | None:
+    """Percent of Envoy's request, as the HPA has been told; None while it says that it can't scale on that."""
+    status = world.get("hpa", "roadstead-gateway", f"--namespace={NAMESPACE}").get("status", {})
+    active = any((each["type"], each["status"]) == ("ScalingActive", "True") for each in status.get("conditions") or ())
+    told = [metric["containerResource"] for metric in status.get("currentMetrics") or () if metric["type"] == "ContainerResource"]
+    return told[0]["current"].get("averageUtilization") if active and told else None
+
+
+def ready_gateways(world: World) -> int:
+    return int(world.get(GATEWAY, f"--namespace={NAMESPACE}").get("status", {}).get("readyReplicas", 0))
+
+
+def gateway_generation(world: World) -> int:
+    """Moved by every change of the Deployment's spec, be it of its replicas."""
+    return int(world.get(GATEWAY, f"--namespace={NAMESPACE}")["metadata"]["generation"])
+
+
+def carried(world: World, pods: set[str]) -> int:
+    """Requests that these pods of the gateway have counted, each its own."""
+    found = [world.get("pod", name, f"--namespace={NAMESPACE}") for name in sorted(pods)]
+    texts = [httpx.get(f"http://{pod['status']['podIP']}:8080/metrics/endpoints", timeout=30).text for pod in found]
+    lines = [line for text in texts for line in text.splitlines() if line.startswith(f"{series.REQUESTS}{{")]
+    return sum(int(line.rpartition(" ")[2]) for line in lines)
+
+
+def serve_example(world: World) -> None:
+    """Install what earlier tests of this module haven't, and return when the example is answered through the gateway."""
+    if "roadstead-gateway" not in world.names("deployments.apps", f"--namespace={NAMESPACE}"):
+        world.deploy("install", "--create-namespace")
+    if not world.pods():
+        apply_example(world)
+    world.wait_running(world.declared())
+    answer = world.through_the_gateway()
+    assert any(name in answer for name in world.pod_names()), answer
+
+
+def wait_many_more(answers: list[str]) -> None:
+    """Return after so many answers more that each client has had some."""
+    known = len(answers)
+    wait_for(lambda: len(answers) > known + 200, "two hundred answers more", 60)
 
 
 @contextmanager
