@@ -12,6 +12,7 @@ import random
 import shutil
 import socket
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -31,6 +32,8 @@ ATTEMPTS = 4
 TEMPORARY_PREFIX = "roadstead-control-"
 OWNER = "owner"
 PORTS = range(20000, 32000)  # below the range from which the kernel takes ports for outgoing connections
+RESERVED_SECONDS = 120.0
+"""Within which whoever asked for a port listens on it."""
 
 
 class _PortTakenError(ClusterError):
@@ -134,7 +137,7 @@ def _stop(processes: dict[str, Running]) -> None:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports of 127.0.0.1 nobody listens on at this moment."""
+    """Ports of 127.0.0.1 that nobody listens on, and that nobody else gets from here within RESERVED_SECONDS."""
     found: list[int] = []
     while len(found) < count:
         port = random.choice(PORTS)  # noqa: S311
@@ -143,9 +146,23 @@ def free_ports(count: int) -> list[int]:
                 probe.bind((LOOPBACK, port))
             except OSError:
                 continue
-        if port not in found:
+        if _reserved(port):
             found.append(port)
     return found
+
+
+def _reserved(port: int) -> bool:
+    """Whether a port could be set aside: two that ask at the same moment, in whatever process, would both find it free."""
+    folder = Path(tempfile.gettempdir()) / f"roadstead-ports-{os.getuid()}"
+    folder.mkdir(exist_ok=True)
+    mark = folder / str(port)
+    try:
+        mark.touch(exist_ok=False)
+    except FileExistsError:
+        if time.time() - mark.stat().st_mtime < RESERVED_SECONDS:
+            return False
+        mark.touch()
+    return True
 
 
 def etcd_healthy(port: int) -> bool:
