@@ -20,10 +20,10 @@ REFUSED: Final = 400
 
 @dataclass(slots=True)
 class Pulse:
-    """Of the watch of one kind, all in monotonic seconds, as a Reflector tells of itself."""
+    """Of the watch of one kind, all in monotonic seconds, as a Reflector tells of itself. ``present`` while anybody watches."""
 
     resource: Resource
-    present: bool = True
+    present: bool = False
     last_heard: float = field(default_factory=time.monotonic)
     last_failed: float = field(default_factory=time.monotonic)
 
@@ -47,6 +47,12 @@ class Pulses:
         """The watches are about to begin; until now nobody could be heard of."""
         for pulse in self.all:
             pulse.beat()
+            pulse.present = True
+
+    def end(self) -> None:
+        """They have ended, and begin anew when the API server answers: however long it is away, that is no silence of theirs."""
+        for pulse in self.all:
+            pulse.present = False
 
     async def middleware(self, request: aiohttp.ClientRequest, handler: Handler) -> aiohttp.ClientResponse:
         """Note what comes of a list or a watch."""

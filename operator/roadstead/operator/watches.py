@@ -69,6 +69,7 @@ async def run(saw: Saw, config: ClusterConfig, spawned: Callable[[], None], puls
     try:
         await asyncio.wait(roots, return_when=asyncio.FIRST_COMPLETED)
     finally:
+        pulses.end()
         await _end(set(roots))
     for task in roots:
         if task.done() and not task.cancelled() and (error := task.exception()) is not None:

@@ -57,7 +57,7 @@ def world() -> Any:
 @pytest.fixture
 def metrics(world: Any) -> Metrics:
     made = Metrics()
-    made.watch(cast(Any, world), world.elector, (world.client,), [Pulse(WORKLOADS)])
+    made.watch(cast(Any, world), world.elector, (world.client,), [Pulse(WORKLOADS, present=True)])
     return made
 
 

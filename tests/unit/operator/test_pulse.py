@@ -99,5 +99,9 @@ async def test_refusals_and_no_answer_are_failures(server: Server) -> None:
             await session.get(f"http://127.0.0.1:1{PATH}")
     assert pulse.last_failed > LONG_AGO
     assert pulse.last_heard == LONG_AGO
+    assert not pulse.present
     pulses.begin()
+    assert pulse.present
     assert pulse.last_heard > LONG_AGO
+    pulses.end()
+    assert not pulse.present
