@@ -290,12 +290,10 @@ def test_twenty_wake_at_once(world: World, namespace: str, request: pytest.Fixtu
     for name in names:
         wait_for(lambda name=name: asleep(world.cluster, namespace, name), f"{name} at zero", 240)
 
-    def call(name: str) -> httpx.Response:
-        return httpx.get(world.url(namespace, name), headers={"Authorization": f"Bearer {token}"}, timeout=180)
-
-    mark, began = audit_position(world.cluster), time.time()
-    with ThreadPoolExecutor(len(names)) as pool:
-        answers = list(pool.map(call, names))
+    # One client, made before the clock starts: each takes some 20 ms of CPU to load its certificates.
+    with httpx.Client(headers={"Authorization": f"Bearer {token}"}, timeout=180) as client, ThreadPoolExecutor(len(names)) as pool:
+        mark, began = audit_position(world.cluster), time.time()
+        answers = list(pool.map(client.get, [world.url(namespace, name) for name in names]))
     assert {answer.status_code for answer in answers} == {200}
     # Told by the API server: KEDA's write of the same count hides the gateway's in managedFields.
     written = writes(world.cluster, mark, namespace, "roadstead-gateway")
