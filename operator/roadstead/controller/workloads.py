@@ -106,6 +106,9 @@ class WorkloadReconciler:
         began, name = time.monotonic(), (key.namespace, key.name)
         try:
             return await self._reconcile(key)
+        except NotFound:  # perhaps its namespace has gone, and it too, and kopf has missed that
+            self._doubted.add(key)
+            raise
         finally:
             self._pace.settle(name, self._mirrors.deployment(name), began)
 

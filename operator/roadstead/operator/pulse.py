@@ -1,10 +1,12 @@
 """Signs of life of kopf's watches, for probes and metrics: kopf itself tells nobody how long a stream has been silent.
 
-They are seen where its requests pass through our session: an answer, and each piece of a stream, bookmarks among them.
+They are seen where its requests pass through our session: an answer, and each piece of a stream, bookmarks among them. So is that a watch
+begins with a list again, as it does when it has been away for too long to go on: what was deleted meanwhile kopf never hears of.
 """
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
@@ -36,6 +38,8 @@ class Pulses:
     """Of several kinds. ``middleware`` is for the session by which they are watched."""
 
     def __init__(self, resources: Iterable[Resource]) -> None:
+        self.listed = asyncio.Event()
+        """A list has been read since this was last cleared: what was deleted before it will not be told."""
         self._by_path = {resource.path(None): Pulse(resource) for resource in resources}
 
     @property
@@ -68,6 +72,8 @@ class Pulses:
             pulse.last_failed = time.monotonic()
         else:
             pulse.beat()
+            if "watch" not in request.url.query:
+                self.listed.set()
             response.content = _Heard(response.content, pulse.beat)  # type: ignore[assignment]
         return response
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Final
 
 from roadstead import heap
@@ -27,6 +28,8 @@ WAIT_SECONDS: Final = 2.0
 REMIND_SECONDS: Final = 60.0
 """How often to say again what is waited for."""
 FIRST_SWEEP_SECONDS: Final = 15.0
+SETTLE_SECONDS: Final = 2.0
+"""After kopf has listed one kind anew: what made it do so makes it list the others too."""
 BREAKS: Final = 3
 """Breaks of kopf's watches in a row, each within a minute of an API server that answers, after which the process gives up."""
 SHORT_SECONDS: Final = 60.0
@@ -79,20 +82,20 @@ class Startup:
             await _patiently(self._controller.sweep)
 
     async def sweep(self) -> None:
-        """Look for missed deletions every so often, and at everything once in a long while."""
+        """Look for missed deletions when kopf has listed anew and every so often, and at everything once in a long while."""
         await self._listed.wait()
-        pause, since = FIRST_SWEEP_SECONDS, 0.0
+        loop, listed = asyncio.get_running_loop(), self._pulses.listed
+        resync_at = loop.time() + self._settings.resync_seconds
+        await asyncio.sleep(FIRST_SWEEP_SECONDS)
         while True:
-            await asyncio.sleep(pause)
-            try:
-                await self._controller.sweep()
-            except ApiError as error:
-                log.warning("The sweep for missed deletions failed and will be repeated: %s", error)
-            since += pause
-            pause = self._settings.sweep_seconds
-            if since >= self._settings.resync_seconds:
+            listed.clear()
+            await _patiently(self._controller.sweep)
+            if loop.time() >= resync_at:
                 self._controller.enqueue_all()
-                since = 0.0
+                resync_at = loop.time() + self._settings.resync_seconds
+            with suppress(TimeoutError):
+                await asyncio.wait_for(listed.wait(), self._settings.sweep_seconds)
+                await asyncio.sleep(SETTLE_SECONDS)
 
 
 async def _patiently(lists: Callable[[], Awaitable[None]]) -> None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import pytest
+
 from roadstead.controller.controller import Controller
 from roadstead.controller.kinds import Key, Kind
 from roadstead.desired import ChildKind
 from roadstead.kube.client import ApiClient
 from roadstead.kube.config import ClusterConfig
+from roadstead.kube.errors import NotFound
 from roadstead.kube.events import Recorder
 from roadstead.observed.views import ChildView
 from tests.build import raw_artifact, raw_workload
-from tests.unit.kube.fake import ScriptedApi, answer
+from tests.unit.kube.fake import ScriptedApi, answer, refuse
 
 SERVICE = ChildView("uid", "owner", "digest", "hash", ())
 
@@ -44,3 +47,18 @@ async def test_nothing_is_kept_of_a_draft_that_is_gone() -> None:
     controller.objects.saw(Kind.ARTIFACT, raw_artifact(), deleted=True)
     assert await controller.reconcile(draft) is None
     assert drafts._holders == {}
+
+
+async def test_where_a_namespace_is_gone_it_is_asked_whether_the_workload_is_too(api: ScriptedApi, client: ApiClient) -> None:
+    controller = Controller(client, Recorder(client, controller="test", instance="test"))
+    controller.platform.look()
+    key = Key(Kind.WORKLOAD, "team", "chat")
+    controller.objects.saw(Kind.ARTIFACT, raw_artifact())
+    controller.objects.saw(Kind.WORKLOAD, raw_workload())
+    api.will(*[refuse(404)] * 20)
+    with pytest.raises(NotFound):
+        await controller.reconcile(key)
+    tried = len(api.requests)
+    assert await controller.reconcile(key) is None
+    assert [request.path for request in api.requests[tried:]] == ["/apis/roadstead.dev/v1alpha1/namespaces/team/workloads/chat"]
+    assert controller.objects.get(key) is None

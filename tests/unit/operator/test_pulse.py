@@ -105,3 +105,17 @@ async def test_refusals_and_no_answer_are_failures(server: Server) -> None:
     assert pulse.last_heard > LONG_AGO
     pulses.end()
     assert not pulse.present
+
+
+async def test_a_list_is_told_of_and_a_watch_is_not(server: Server) -> None:
+    pulses = Pulses((WORKLOADS,))
+    async with aiohttp.ClientSession(middlewares=(pulses.middleware,)) as session:
+        for path, listed in ((f"{PATH}?watch=true", False), ("/version", False), (PATH, True)):
+            server.say.put_nowait(b"")
+            async with session.get(server.url + path):
+                assert pulses.listed.is_set() is listed
+        pulses.listed.clear()
+        server.status = 503
+        server.say.put_nowait(b"")
+        async with session.get(server.url + PATH):
+            assert not pulses.listed.is_set()
