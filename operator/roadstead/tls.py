@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import ssl
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -25,9 +26,9 @@ class Certificates:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._seen: tuple[bytes, ...] = ()
-        self._loaded: ssl.SSLContext | None = None
-        """For handshakes, with what was ``_seen`` in the files."""
+        self._seen: dict[str, tuple[bytes, ...]] = {}
+        self._loaded: dict[str, ssl.SSLContext] = {}
+        """For handshakes, by the protocol that is agreed upon, with what was ``_seen`` in the files."""
         self._named: tuple[bytes, frozenset[str]] = b"", frozenset()
         """Our own certificate, and the DNS names in it."""
 
@@ -35,39 +36,40 @@ class Certificates:
         """Key, chain and authority as they are now. Raises OSError where they can't be read."""
         return tuple((self._folder / name).read_bytes() for name in ("tls.key", "tls.crt", "ca.crt"))  # type: ignore[return-value]
 
-    def server(self) -> ssl.SSLContext:
+    def server(self, protocol: str = "") -> ssl.SSLContext:
         """For asyncio: asks clients for a certificate of ours. Raises OSError where there are none yet, or they don't fit together.
+        ``protocol`` is agreed upon with clients that ask for it (ALPN).
 
         Each handshake has a look at the files, and goes on in another context if they have changed: one context can be told to trust
         another authority too, but never to trust one no more.
         """
-        self._load()
-        front = _context()
-        front.sni_callback = self._hand_over  # called without a name too
+        self._load(protocol)
+        front = _context(protocol)
+        front.sni_callback = partial(self._hand_over, protocol)  # called without a name too
         return front
 
-    def _hand_over(self, handshake: ssl.SSLObject, name: str | None, context: ssl.SSLContext) -> None:
-        handshake.context = self.present()
+    def _hand_over(self, protocol: str, handshake: ssl.SSLObject, name: str | None, context: ssl.SSLContext) -> None:
+        handshake.context = self.present(protocol)
 
-    def present(self) -> ssl.SSLContext:
+    def present(self, protocol: str = "") -> ssl.SSLContext:
         """For a handshake now: what the files hold, or held when they could last be used."""
         try:
-            return self._load()
+            return self._load(protocol)
         except OSError as error:  # ssl.SSLError is one
-            if self._loaded is None:
+            if protocol not in self._loaded:
                 raise
             log.warning("New certificates can't be taken; those before stay in use: %s", error)
-            return self._loaded
+            return self._loaded[protocol]
 
-    def _load(self) -> ssl.SSLContext:
+    def _load(self, protocol: str) -> ssl.SSLContext:
         """What the files hold now. Raises OSError, and keeps what there was, if that can't be used."""
         content = self.read()
-        if self._loaded is None or content != self._seen:
-            context = _context()
+        if self._seen.get(protocol) != content:
+            context = _context(protocol)
             context.load_cert_chain(self._folder / "tls.crt", self._folder / "tls.key")
             context.load_verify_locations(self._folder / "ca.crt")
-            self._loaded, self._seen = context, content
-        return self._loaded
+            self._loaded[protocol], self._seen[protocol] = context, content
+        return self._loaded[protocol]
 
     def grpc_server(self) -> grpc.ServerCredentials:
         """For gRPC's server, which asks for the files' content before each handshake."""
@@ -104,11 +106,13 @@ class Certificates:
         return grpc.ssl_server_certificate_configuration([(key, chain)], authority)
 
 
-def _context() -> ssl.SSLContext:
+def _context(protocol: str) -> ssl.SSLContext:
     """Without resumption: a session would outlive the trust in the authority that it was begun under."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.verify_mode = ssl.CERT_REQUIRED
     context.options |= ssl.OP_NO_TICKET
     context.num_tickets = 0
+    if protocol:
+        context.set_alpn_protocols([protocol])
     return context

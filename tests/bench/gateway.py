@@ -2,8 +2,9 @@
 
 The same small request goes to the service itself, through Envoy alone, through a plain proxy on aiohttp, and through our gateway: with
 the permission that Envoy remembers (warm), and with a question to the authoriser each time; in turns, repeatedly. All share the machine's
-cores with the client; what compares is requests per CPU-second of all that stands between client and service. Further: what 1,000 idle
-Workloads cost.
+cores with the client; what compares is requests per CPU-second of all that stands between client and service. How fast the machine is
+changes within seconds by more than what is measured, so each way is compared with Envoy alone under load at the same time, with half of
+the clients each. Further: what 1,000 idle Workloads cost, with what KEDA asks about them.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -28,9 +30,19 @@ from roadstead.gateway.envoy.bootstrap import bootstrap
 from roadstead.gateway.envoy.settings import EnvoySettings
 from tests.bench.document import HELP, write
 from tests.bench.measure import cpu_seconds
-from tests.build import raw_artifact, raw_workload
+from tests.build import http_autoscaling, raw_artifact, raw_workload
 from tests.clusters import apply, declare_platform, install_crds, install_rbac, wait_admission, wait_for
-from tests.support.gateways import Replica, endpoint_slice, endpoints, gateway_access, own_address, running_gateway
+from tests.support.gateways import (
+    CERTIFICATES,
+    SCALER_HOST,
+    Replica,
+    certificates,
+    endpoint_slice,
+    endpoints,
+    gateway_access,
+    own_address,
+    running_gateway,
+)
 from tests.support.memory import resident_mib
 from tests.support.rest import account
 from tests.world import here
@@ -40,6 +52,9 @@ CONNECTIONS = 32
 ROUNDS = 5
 IDLE = 1000
 IDLE_SECONDS = 20.0
+POLLING_SECONDS = 60.0
+"""The Platform's default."""
+HAMMER, QUESTIONS = "tests.bench.hammer", "tests.bench.questions"
 Body = dict[str, Any]
 
 
@@ -53,6 +68,8 @@ class Round:
     failed: int
     p50_ms: float
     p99_ms: float
+    to_alone: float | None = None
+    """Requests per CPU-second over those of Envoy alone, both under load at once."""
 
     @property
     def per_cpu_second(self) -> float:
@@ -71,12 +88,11 @@ class Way:
     def median(self, figure: Callable[[Round], float]) -> float:
         return statistics.median(map(figure, self.rounds))
 
-    def cells(self, direct: Way, alone: Way) -> list[str]:
+    def cells(self, direct: Way) -> list[str]:
         per_cpu = ratio = ""
         if self.pids:
             per_cpu = f"{self.median(lambda each: each.per_cpu_second):,.0f}"
-            # Round by round: how fast the machine is, and what else it does, changes within a minute by more than what is measured.
-            ratios = [own.per_cpu_second / its.per_cpu_second for own, its in zip(self.rounds, alone.rounds, strict=True)]
+            ratios = [1.0 if each.to_alone is None else each.to_alone for each in self.rounds]
             ratio = f"{statistics.median(ratios):.2f} ({min(ratios):.2f}-{max(ratios):.2f})"
         latencies = [self.median(lambda each: each.p50_ms), self.median(lambda each: each.p99_ms)]
         base = [direct.median(lambda each: each.p50_ms), direct.median(lambda each: each.p99_ms)]
@@ -114,10 +130,10 @@ def run(cluster: ControlCluster, seconds: float) -> str:
     host, port, proxy = own_address(), *free_ports(2)
     path = f"/api/v2/endpoints/workloads/{object_id('workloads', TEAM, name)}/"
     with (
-        program("origin", host, str(port)),
-        program("proxy", str(proxy), f"http://{host}:{port}") as plain,
+        program(HAMMER, "origin", host, str(port)),
+        program(HAMMER, "proxy", str(proxy), f"http://{host}:{port}") as plain,
         lone_envoy(cluster, host, port) as (lone, lone_port),
-        running_gateway(cluster, gateway_access(cluster)) as ours,
+        running_gateway(cluster, gateway_access(cluster), certificates=certificates(cluster.state / CERTIFICATES, SCALER_HOST)) as ours,
     ):
         endpoints(cluster, TEAM, name, port)
         assert ours.envoy is not None
@@ -137,27 +153,44 @@ def run(cluster: ControlCluster, seconds: float) -> str:
                 if asking:
                     declare_platform(cluster, gateway={"verdictSeconds": 0})
                     time.sleep(6)  # what Envoy remembers is over
-                way.rounds.append(measured(way, token, seconds))
+                beside = ways[1] if way in ways[2:] else None
+                way.rounds.append(measured(way, beside, token, seconds))
                 if asking:
                     declare_platform(cluster)
                     time.sleep(1)
-        lines = [HEAD, ["---", *("---:" for _ in HEAD[1:])], *(way.cells(ways[0], ways[1]) for way in ways)]
+        lines = [HEAD, ["---", *("---:" for _ in HEAD[1:])], *(way.cells(ways[0]) for way in ways)]
         text = "\n".join(f"| {' | '.join(line)} |" for line in lines)
         text += f"\n\nThe first call of a caller, with its reviews of token and right: {1000 * first:.1f} ms.\n"
         return text + idle(cluster, ours, host, port)
 
 
-def measured(way: Way, token: str, seconds: float) -> Round:
-    """Throughput under load, then latencies of one client alone."""
-    command = [sys.executable, "-m", "tests.bench.hammer", "load", way.url, token]
-    before = sum(map(cpu_seconds, way.pids))
-    busy = json.loads(subprocess.run([*command, str(CONNECTIONS), str(seconds)], capture_output=True, text=True, check=True).stdout)
-    cpu = sum(map(cpu_seconds, way.pids)) - before
-    calm = json.loads(subprocess.run([*command, "1", str(seconds / 2)], capture_output=True, text=True, check=True).stdout)
+def measured(way: Way, alone: Way | None, token: str, seconds: float) -> Round:
+    """Throughput under load, then latencies of one client alone, then under load beside ``alone``."""
+    (busy,), (cpu,) = loaded((way,), token, CONNECTIONS, seconds)
+    (calm,), _ = loaded((way,), token, 1, seconds / 2)
+    ratio = None
+    if alone is not None:
+        both, cpus = loaded((way, alone), token, CONNECTIONS // 2, seconds)
+        own, its = (told["requests"] / spent for told, spent in zip(both, cpus, strict=True))
+        ratio = own / its
+        busy["statuses"] = Counter(busy["statuses"]) + Counter(both[0]["statuses"])
     failed = sum(count for told in (busy, calm) for status, count in told["statuses"].items() if status != "200")
-    found = Round(busy["requests"], busy["seconds"], cpu, failed, 1000 * calm["p50"], 1000 * calm["p99"])
+    found = Round(busy["requests"], busy["seconds"], cpu, failed, 1000 * calm["p50"], 1000 * calm["p99"], ratio)
     print(way.name, found, flush=True)
     return found
+
+
+def loaded(ways: Sequence[Way], token: str, connections: int, seconds: float) -> tuple[list[Body], list[float]]:
+    """Load on all of the ways at once; what the clients say of each, and CPU-seconds of each."""
+    before = [sum(map(cpu_seconds, way.pids)) for way in ways]
+    command = [sys.executable, "-m", HAMMER, "load"]
+    clients = [
+        subprocess.Popen([*command, way.url, token, str(connections), str(seconds)], stdout=subprocess.PIPE, text=True) for way in ways
+    ]
+    told = [client.communicate()[0] for client in clients]
+    assert not any(client.returncode for client in clients)
+    spent = [sum(map(cpu_seconds, way.pids)) - start for way, start in zip(ways, before, strict=True)]
+    return [json.loads(each) for each in told], spent
 
 
 def first_call(url: str, token: str) -> float:
@@ -170,7 +203,7 @@ def first_call(url: str, token: str) -> float:
 
 
 def idle(cluster: ControlCluster, ours: Replica, host: str, port: int) -> str:
-    """CPU and memory of Envoy and our process with a thousand Workloads: all at zero, then each with a pod."""
+    """CPU and memory of Envoy and our process with a thousand Workloads: all at zero, KEDA's questions about them, then each with a pod."""
     assert ours.envoy is not None
     assert ours.process is not None
     pair = {"Envoy": ours.envoy.pid, "the process beside it": ours.process.pid}
@@ -186,9 +219,16 @@ def idle(cluster: ControlCluster, ours: Replica, host: str, port: int) -> str:
 
     look("one Workload")
     names = [f"idle-{number:04d}" for number in range(IDLE)]
+    asleep = http_autoscaling("httpRequestsConcurrency", low=0, high=3)
     for part in range(0, IDLE, 200):
-        apply(cluster, *(here(TEAM, {**raw_workload(), "metadata": {"name": name}}) for name in names[part : part + 200]))
+        apply(cluster, *(here(TEAM, raw_workload(name, runtime=asleep)) for name in names[part : part + 200]))
     look(f"{IDLE:,} Workloads at zero")
+    address, folder = f"{SCALER_HOST}:{ours.ports['scaler']}", cluster.state / CERTIFICATES
+    with program(QUESTIONS, address, str(folder), TEAM, str(POLLING_SECONDS), *names) as asking:
+        assert asking.stdout is not None
+        assert asking.stdout.readline() == b"open\n"
+        look(f"the same, and KEDA: {2 * IDLE:,} streams, {3 * IDLE / POLLING_SECONDS:.0f} questions a second")
+        assert asking.poll() is None
     endpoints(cluster, TEAM, names[-1], port)
     for part in range(0, IDLE, 200):
         apply(cluster, *(endpoint_slice(TEAM, name, port) for name in names[part : part + 200]))
@@ -200,9 +240,9 @@ def idle(cluster: ControlCluster, ours: Replica, host: str, port: int) -> str:
 
 
 @contextmanager
-def program(*arguments: str) -> Iterator[subprocess.Popen[bytes]]:
-    """One of hammer's programs."""
-    process = subprocess.Popen([sys.executable, "-m", "tests.bench.hammer", *arguments])
+def program(module: str, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A module that serves or asks until the end of the block."""
+    process = subprocess.Popen([sys.executable, "-m", module, *arguments], stdout=subprocess.PIPE)
     try:
         time.sleep(1.5)
         assert process.poll() is None

@@ -10,13 +10,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import grpc
 import uvloop
 
 from roadstead.api.identity import object_id
 from roadstead.gateway.directory import Directory
 from roadstead.gateway.ledger.ledger import Ledger
 from roadstead.gateway.mirrors import Mirrors
+from roadstead.gateway.scaler.connection import serving
 from roadstead.gateway.scaler.demand import Demand
 from roadstead.gateway.scaler.service import ScalerService
 from roadstead.gateway.waking import Waking
@@ -77,15 +77,12 @@ class ScalingGateway:
             mirrors = Mirrors(client, directory, "default", "")
             demand = Demand(self.ledger, directory, ready=lambda: mirrors.filled and self.known, hears_all=lambda: True)
             service = ScalerService(self.ledger, demand)
-            server = grpc.aio.server()
-            server.add_generic_rpc_handlers((service.handler(),))
-            self.address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
-            await server.start()
             tasks = [asyncio.create_task(loop) for loop in (*mirrors.loops().values(), service.run())]
-            await mirrors.wait_filled()
-            self._started.set()
-            await self._ended.wait()
-            await server.stop(None)
+            async with serving(service.connection, "127.0.0.1", 0) as port:
+                self.address = f"127.0.0.1:{port}"
+                await mirrors.wait_filled()
+                self._started.set()
+                await self._ended.wait()
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,4 +1,4 @@
-"""The gRPC servers of the process: for the Envoy beside it, for replicas and their Envoys, and for KEDA.
+"""The servers of the process that speak gRPC: for the Envoy beside it, for replicas and their Envoys, and for KEDA.
 
 On loopback nobody but the pod's own containers can speak to it. What leaves the pod is mutual TLS, by certificates that only replicas and
 KEDA have; without any there are no replicas, and the scaler speaks plainly (a local test, a mesh that encrypts).
@@ -7,7 +7,7 @@ KEDA have; without any there are no replicas, and the scaler speaks plainly (a l
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from typing import Any, Final
 
@@ -20,6 +20,7 @@ from roadstead.gateway.admission import Admission
 from roadstead.gateway.envoy.ads import Store
 from roadstead.gateway.envoy.discovery import Discovery
 from roadstead.gateway.envoy.load_reports import Counts, LoadReports
+from roadstead.gateway.scaler.connection import Connection, serving
 from roadstead.settings import GatewaySettings
 from roadstead.tls import Certificates
 
@@ -32,10 +33,8 @@ OPTIONS: Final = (
     ("grpc.so_reuseport", 0),  # a second process on the port is a mistake, not a helper
     ("grpc.http2.min_ping_interval_without_data_ms", 1000),
     ("grpc.keepalive_permit_without_calls", 1),
-    # KEDA opens its streams for all ScaledObjects at once; of more than a thousand that wait to be taken up, gRPC's core cancels some
-    ("grpc.server.max_pending_requests", 20_000),
-    ("grpc.server.max_pending_requests_hard_limit", 40_000),
 )
+HTTP2: Final = "h2"
 GRACE_SECONDS: Final = 1.0
 VISIT_SECONDS: Final = 3.0
 """How long another replica's Envoy is configured for before it has to look whether its own process is back."""
@@ -44,7 +43,7 @@ REPORTS_SECONDS: Final = 15.0
 
 
 class Control:
-    """Serves while the context lasts. ``peers`` are the handlers for replicas, ``scaler`` those for KEDA."""
+    """Serves while the context lasts. ``peers`` are the handlers for replicas, ``scaler`` makes the protocol of a connection of KEDA's."""
 
     def __init__(
         self,
@@ -54,7 +53,7 @@ class Control:
         certificates: Certificates | None,
         *,
         peers: Sequence[grpc.GenericRpcHandler],
-        scaler: Sequence[grpc.GenericRpcHandler],
+        scaler: Callable[[], Connection],
     ) -> None:
         self._settings = settings
         self._store = store
@@ -75,11 +74,8 @@ class Control:
             self._for_envoys(replicas, VISIT_SECONDS, REPORTS_SECONDS)
             _bound(replicas.add_secure_port(f"{ANYWHERE}:{ports.peer_port}", certificates.grpc_server()), ports.peer_port)
             await self._start(replicas)
-        keda = self._server(self._scaler)
-        address = f"{ANYWHERE}:{ports.scaler_port}"
-        port = keda.add_insecure_port(address) if certificates is None else keda.add_secure_port(address, certificates.grpc_server())
-        _bound(port, ports.scaler_port)
-        await self._start(keda)
+        tls = certificates.server(HTTP2) if certificates is not None else None
+        await self._stack.enter_async_context(serving(self._scaler, None, ports.scaler_port, tls))
         return self
 
     async def __aexit__(self, *_: object) -> None:

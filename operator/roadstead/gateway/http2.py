@@ -28,7 +28,9 @@ class Frame(IntEnum):
 
     DATA = 0
     HEADERS = 1
+    RST_STREAM = 3
     SETTINGS = 4
+    PUSH_PROMISE = 5
     PING = 6
     GOAWAY = 7
     WINDOW_UPDATE = 8

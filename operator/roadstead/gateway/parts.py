@@ -68,7 +68,7 @@ class Parts:
         self.waking.started, self.waking.woken = FastPath(client, self.directory).start, self.metrics.woken
         demand = Demand(self.ledger, self.directory, ready=self._ready, hears_all=lambda: self.peers.hears_all)
         self.scaler = ScalerService(self.ledger, demand)
-        self.control = Control(settings, store, self.ledger, certificates, peers=(self.peers.handler(),), scaler=(self.scaler.handler(),))
+        self.control = Control(settings, store, self.ledger, certificates, peers=(self.peers.handler(),), scaler=self.scaler.connection)
         self._configured(self.directory.platform)
         self.mirrors.configured = self._configured
         self._admin = admin

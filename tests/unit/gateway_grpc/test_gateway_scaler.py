@@ -13,13 +13,14 @@ import pytest
 from roadstead.api.identity import object_id
 from roadstead.gateway.directory import DEPLOYMENT, WORKLOAD
 from roadstead.gateway.ledger.ledger import Ledger
+from roadstead.gateway.scaler.connection import serving
 from roadstead.gateway.scaler.demand import Demand
 from roadstead.gateway.scaler.protocol import MESSAGES, SERVICE
 from roadstead.gateway.scaler.service import HEAD_START_SECONDS, ScalerService
 from roadstead.gateway.waking import Held, Waking
 from tests.unit.gateway.ledger_world import HOUR, Clock
 from tests.unit.gateway.waking_world import NS, POD, World, settle
-from tests.unit.gateway_grpc.gateway_processes import serving, until
+from tests.unit.gateway_grpc.gateway_processes import until
 
 
 @dataclass
@@ -107,7 +108,7 @@ async def gateway() -> AsyncIterator[Gateway]:
     world.waking = Waking(world.directory, ledger)
     demand = Demand(ledger, world.directory, ready=lambda: made.ready, hears_all=lambda: made.hears_all)
     service = ScalerService(ledger, demand)
-    async with serving(service.handler()) as address, grpc.aio.insecure_channel(address) as channel:
+    async with serving(service.connection, "127.0.0.1", 0) as port, grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
         made = Gateway(world, ledger, service, channel, clock)
         clock.now += 2 * HOUR
         world.workload()
@@ -204,8 +205,8 @@ async def test_a_workload_that_is_unknown_or_another_is_not_found(gateway: Gatew
     assert await gateway.refusal(gateway.stream(name="other").read()) is grpc.StatusCode.NOT_FOUND
 
 
-async def test_activity_outlasts_demand_by_two_polls(gateway: Gateway) -> None:
-    polls = 2 * gateway.world.directory.platform.scaling.polling_interval_seconds
+async def test_activity_outlasts_demand_by_more_than_a_poll(gateway: Gateway) -> None:
+    polls = 1.25 * gateway.world.directory.platform.scaling.polling_interval_seconds + 2
     assert not await gateway.active()
     gateway.used(0, issued=1)
     gateway.clock.now += polls - 1

@@ -11,8 +11,8 @@ from roadstead.gateway.ledger.ledger import Ledger
 from roadstead.kube.resource import Key
 from roadstead.series import LETTERS
 
-POLLS: Final = 2
-"""Demand is remembered for so many of KEDA's polling intervals, so that none falls between two looks."""
+POLLS, LATE_SECONDS = 1.25, 2.0
+"""Demand is remembered for so many of KEDA's polling intervals and a little longer, so that none falls between two looks."""
 METRICS: Final = (ScalingMetric.REQUESTS_IN_FLIGHT, ScalingMetric.CONCURRENCY, ScalingMetric.REQUESTS_PER_HOUR)
 KINDS: Final = {LETTERS[kind]: kind for kind in (WORKLOAD, DEPLOYMENT)}
 
@@ -47,7 +47,7 @@ class Demand:
         ledger, name = self._ledger, "/".join(key)
         if ledger.held(name) or ledger.waking(name) or self._directory.awaited(key):
             return True
-        recent = ledger.now - POLLS * self._directory.platform.scaling.polling_interval_seconds
+        recent = ledger.now - POLLS * self._directory.platform.scaling.polling_interval_seconds - LATE_SECONDS
         if (ledger.last_demand(name) or 0.0) > recent:
             return True
         endpoints = self._endpoints(key)

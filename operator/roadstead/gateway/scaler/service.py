@@ -1,4 +1,4 @@
-"""``externalscaler.ExternalScaler`` on grpc.aio.
+"""``externalscaler.ExternalScaler``: what KEDA is told of the demand on each Workload.
 
 An open StreamIsActive costs a sleeping task and nothing else: what happens to a Workload wakes the streams of that Workload, and only
 Workloads that are active are looked at once a second, for the moment at which they no longer are. What isn't known is answered with
@@ -14,12 +14,13 @@ import asyncio
 import math
 from collections import defaultdict
 from dataclasses import dataclass
-from typing import Any, Final, NoReturn
+from typing import Final
 
-import grpc
+from google.protobuf.message import DecodeError
 
 from roadstead.gateway.ledger.ledger import Ledger
 from roadstead.gateway.scaler import protocol
+from roadstead.gateway.scaler.connection import Calls, Connection, Refused, Say, Status
 from roadstead.gateway.scaler.demand import METRICS, Demand, NoSuchWorkload, NotKnown
 from roadstead.kube.resource import Key
 
@@ -48,6 +49,9 @@ class ScalerService:
         self._later: set[Key] = set()
         """The fast path has its head start."""
         self._ready = False
+        unary = {"IsActive": self._is_active, "GetMetricSpec": self._metric_spec, "GetMetrics": self._metrics}
+        streams = {"StreamIsActive": self._stream_is_active, "StreamMetricSpec": self._stream_metric_spec}
+        self._calls = Calls({_path(name): call for name, call in unary.items()}, {_path(name): call for name, call in streams.items()})
         ledger.on_demand(self._demanded)
         ledger.on_traffic(self._used)
 
@@ -56,18 +60,9 @@ class ScalerService:
         """How many StreamIsActive calls are open."""
         return sum(len(events) for events in self._streams.values())
 
-    def handler(self) -> grpc.GenericRpcHandler:
-        """To be given to a grpc.aio server."""
-        unary, stream = grpc.unary_unary_rpc_method_handler, grpc.unary_stream_rpc_method_handler
-        reference = protocol.reference
-        calls = {
-            "IsActive": unary(self._is_active, request_deserializer=reference),
-            "StreamIsActive": stream(self._stream_is_active, request_deserializer=reference),
-            "GetMetricSpec": unary(self._metric_spec, request_deserializer=reference),
-            "StreamMetricSpec": stream(self._stream_metric_spec, request_deserializer=reference),
-            "GetMetrics": unary(self._metrics, request_deserializer=protocol.metrics_request),
-        }
-        return grpc.method_handlers_generic_handler(protocol.SERVICE, calls)
+    def connection(self) -> Connection:
+        """The protocol of one connection of KEDA's."""
+        return Connection(self._calls)
 
     async def run(self) -> None:
         """Notice what no event tells of: that everything is known now, and that demand is long enough ago."""
@@ -110,23 +105,20 @@ class ScalerService:
         for event in self._streams.get(key, ()):
             event.set()
 
-    async def _is_active(self, ref: protocol.ScaledObjectRef, context: grpc.aio.ServicerContext) -> bytes:
-        trigger = await _trigger(ref, context)
+    def _is_active(self, message: bytes) -> bytes:
+        trigger = _trigger(_reference(message))
         try:
             self._demand.known(trigger.key, trigger.id)
             active = self._demand.active(trigger.key)
             if not active and not self._demand.ready():
                 raise NotKnown("counts are being gathered")
         except (NotKnown, NoSuchWorkload) as error:
-            await _abort(context, error)
+            raise _refused(error) from error
         return protocol.activity(active)
 
-    async def _stream_is_active(self, ref: protocol.ScaledObjectRef, context: grpc.aio.ServicerContext) -> None:
-        """The present state at once, then every change. While not everything is known only a yes is said.
-
-        A coroutine that writes rather than a generator: the end of the call cancels it wherever it is.
-        """
-        trigger = await _trigger(ref, context)
+    async def _stream_is_active(self, message: bytes, say: Say) -> None:
+        """The present state at once, then every change. While not everything is known only a yes is said."""
+        trigger = _trigger(_reference(message))
         key, event, said = trigger.key, asyncio.Event(), None
         self._streams[key].add(event)
         try:
@@ -138,55 +130,62 @@ class ScalerService:
                     self._active.add(key)
                 if active != said and (active or self._demand.ready()):
                     said = active
-                    await context.write(protocol.activity(active))
-                    continue  # it may have changed while the last word was on its way
+                    say(protocol.activity(active))
                 await event.wait()
         except (NotKnown, NoSuchWorkload) as error:
-            await _abort(context, error)
+            raise _refused(error) from error
         finally:
             self._streams[key].discard(event)
             if not self._streams[key]:
                 del self._streams[key]
                 self._active.discard(key)
 
-    async def _metric_spec(self, ref: protocol.ScaledObjectRef, context: grpc.aio.ServicerContext) -> bytes:
-        trigger = await _trigger(ref, context)
+    def _metric_spec(self, message: bytes) -> bytes:
+        trigger = _trigger(_reference(message))
         return protocol.specs([(trigger.metric, trigger.target)])
 
-    async def _stream_metric_spec(self, ref: protocol.ScaledObjectRef, context: grpc.aio.ServicerContext) -> None:
+    async def _stream_metric_spec(self, message: bytes, say: Say) -> None:
         """The target comes from the ScaledObject itself, so it never changes while KEDA keeps the stream."""
-        trigger = await _trigger(ref, context)
-        await context.write(protocol.specs([(trigger.metric, trigger.target)]))
-        await asyncio.Event().wait()
+        say(self._metric_spec(message))
+        await asyncio.get_running_loop().create_future()
 
-    async def _metrics(self, request: protocol.GetMetricsRequest, context: grpc.aio.ServicerContext) -> bytes:
-        trigger = await _trigger(request.scaledObjectRef, context)
+    def _metrics(self, message: bytes) -> bytes:
+        try:
+            request = protocol.metrics_request(message)
+        except DecodeError as error:
+            raise Refused(Status.INVALID_ARGUMENT, f"This is no GetMetricsRequest: {error}") from error
+        trigger = _trigger(request.scaledObjectRef)
         try:
             self._demand.known(trigger.key, trigger.id)
             value = self._demand.value(trigger.key, trigger.metric, trigger.target)
         except (NotKnown, NoSuchWorkload) as error:
-            await _abort(context, error)
+            raise _refused(error) from error
         return protocol.values([(request.metricName, value)])
 
 
-async def _trigger(ref: protocol.ScaledObjectRef, context: grpc.aio.ServicerContext) -> _Trigger:
+def _path(call: str) -> bytes:
+    return f"/{protocol.SERVICE}/{call}".encode()
+
+
+def _reference(message: bytes) -> protocol.ScaledObjectRef:
+    try:
+        return protocol.reference(message)
+    except DecodeError as error:
+        raise Refused(Status.INVALID_ARGUMENT, f"This is no ScaledObjectRef: {error}") from error
+
+
+def _trigger(ref: protocol.ScaledObjectRef) -> _Trigger:
     metadata = dict(ref.scalerMetadata)  # protobuf's own mapping has an empty string for every key that isn't there
     try:
         trigger = _Trigger((metadata["namespace"], metadata["name"]), metadata["workloadId"], metadata["metric"], float(metadata["target"]))
     except (KeyError, ValueError) as error:
-        await _refuse(context, grpc.StatusCode.INVALID_ARGUMENT, f"The trigger's metadata is not what the operator writes: {error}")
+        raise Refused(Status.INVALID_ARGUMENT, f"The trigger's metadata is not what the operator writes: {error}") from error
     if trigger.metric not in METRICS or not (math.isfinite(trigger.target) and trigger.target > 0):
-        await _refuse(context, grpc.StatusCode.INVALID_ARGUMENT, f"metric must be one of {', '.join(METRICS)}, and target more than 0")
+        raise Refused(Status.INVALID_ARGUMENT, f"metric must be one of {', '.join(METRICS)}, and target more than 0")
     if trigger.key[0] != ref.namespace:  # whoever may write a ScaledObject in one namespace learns nothing of another
-        await _refuse(context, grpc.StatusCode.NOT_FOUND, "The Workload is not in the ScaledObject's namespace")
+        raise Refused(Status.NOT_FOUND, "The Workload is not in the ScaledObject's namespace")
     return trigger
 
 
-async def _abort(context: grpc.aio.ServicerContext, error: NotKnown | NoSuchWorkload) -> NoReturn:
-    code = grpc.StatusCode.NOT_FOUND if isinstance(error, NoSuchWorkload) else grpc.StatusCode.UNAVAILABLE
-    await _refuse(context, code, str(error))
-
-
-async def _refuse(context: grpc.aio.ServicerContext, code: Any, detail: str) -> NoReturn:
-    await context.abort(code, detail)
-    raise AssertionError("abort raises")
+def _refused(error: NotKnown | NoSuchWorkload) -> Refused:
+    return Refused(Status.NOT_FOUND if isinstance(error, NoSuchWorkload) else Status.UNAVAILABLE, str(error))

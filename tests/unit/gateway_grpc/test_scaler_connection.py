@@ -1,0 +1,290 @@
+"""The scaler's HTTP/2 and gRPC, frame by frame, with clients that gRPC's own library isn't: odd, slow and hostile ones."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+
+import pytest
+from hpack import Decoder, Encoder
+
+from roadstead.gateway.http2 import ACK, END_HEADERS, END_STREAM, PREFACE, Frame, frame
+from roadstead.gateway.scaler.connection import (
+    MOST_BYTES,
+    PADDED,
+    PRIORITY,
+    Calls,
+    Connection,
+    Refused,
+    Say,
+    Status,
+    serving,
+)
+
+SECONDS = 5.0
+ECHO, STREAM, REFUSE, BREAK, LARGE = b"/t/Echo", b"/t/Stream", b"/t/Refuse", b"/t/Break", b"/t/Large"
+INITIAL_WINDOW = b"\0\4"
+
+
+@dataclass
+class Server:
+    """Its handlers, and what became of the stream that was opened last."""
+
+    port: int = 0
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
+    say: asyncio.Queue[bytes] = field(default_factory=asyncio.Queue)
+
+    def calls(self) -> Calls:
+        return Calls({ECHO: bytes, REFUSE: self.refuse, BREAK: self.breaks, LARGE: lambda _: b"x" * 40_000}, {STREAM: self.stream})
+
+    def refuse(self, message: bytes) -> bytes:
+        raise Refused(Status.UNAVAILABLE, "not 100 % known yet: é")
+
+    def breaks(self, message: bytes) -> bytes:
+        raise RuntimeError(message)
+
+    async def stream(self, message: bytes, say: Say) -> None:
+        try:
+            while told := await self.say.get():
+                say(told)
+        finally:
+            self.ended.set()
+
+
+class Client:
+    """One connection, whose frames a test writes itself."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader, self.writer = reader, writer
+        self.encoder, self.decoder = Encoder(), Decoder()
+
+    def send(self, *frames: bytes) -> None:
+        self.writer.write(b"".join(frames))
+
+    def head(self, number: int, path: bytes, flags: int = END_HEADERS, content_type: str = "application/grpc+proto") -> bytes:
+        fields = [(":method", "POST"), (":scheme", "http"), (":path", path.decode()), ("content-type", content_type), ("te", "trailers")]
+        return frame(Frame.HEADERS, flags, number, self.encoder.encode(fields))
+
+    def call(self, number: int, path: bytes, message: bytes = b"") -> None:
+        self.send(self.head(number, path), frame(Frame.DATA, END_STREAM, number, framed(message)))
+
+    async def frame(self) -> tuple[int, int, int, bytes]:
+        """Kind, flags, stream and payload of the next one; raises IncompleteReadError at the end."""
+        async with asyncio.timeout(SECONDS):
+            head = await self.reader.readexactly(9)
+            return head[3], head[4], int.from_bytes(head[5:], "big"), await self.reader.readexactly(int.from_bytes(head[:3], "big"))
+
+    async def next(self, kind: Frame, number: int) -> tuple[int, bytes]:
+        """Flags and payload of the next of a kind on a stream; SETTINGS and what else is said meanwhile is passed over."""
+        while True:
+            found, flags, stream, payload = await self.frame()
+            if (found, stream) == (kind, number):
+                return flags, payload
+
+    async def answer(self, number: int) -> tuple[dict[str, str], bytes]:
+        """All headers of a call, trailers among them, and all of its bytes."""
+        headers: dict[str, str] = {}
+        body = b""
+        while True:
+            kind, flags, stream, payload = await self.frame()
+            if kind == Frame.HEADERS:
+                decoded = dict(self.decoder.decode(payload))
+                headers |= decoded if stream == number else {}
+            if stream == number and kind == Frame.DATA:
+                body += payload
+            if stream == number and flags & END_STREAM and kind in (Frame.HEADERS, Frame.DATA):
+                return headers, body
+
+    async def closed(self) -> int:
+        """The code by which the server says goodbye before it closes the connection."""
+        _, payload = await self.next(Frame.GOAWAY, 0)
+        async with asyncio.timeout(SECONDS):
+            assert await self.reader.read() == b""
+        return int.from_bytes(payload[4:8], "big")
+
+
+def framed(message: bytes, compressed: int = 0) -> bytes:
+    return bytes((compressed,)) + len(message).to_bytes(4, "big") + message
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[Server]:
+    made = Server()
+    async with serving(lambda: Connection(made.calls()), "127.0.0.1", 0) as made.port:
+        yield made
+
+
+@pytest.fixture
+async def connect(server: Server) -> AsyncIterator[Callable[[], Awaitable[Client]]]:
+    made: list[Client] = []
+
+    async def connected(greeting: bytes = PREFACE + frame(Frame.SETTINGS, 0, 0)) -> Client:
+        client = Client(*await asyncio.open_connection("127.0.0.1", server.port))
+        client.writer.write(greeting)
+        made.append(client)
+        return client
+
+    yield connected
+    for client in made:
+        client.writer.close()
+
+
+Connect = Callable[..., Awaitable[Client]]
+
+
+async def test_calls_are_answered_in_one_piece_or_many(connect: Connect) -> None:
+    client = await connect()
+    headers, body = {}, b""
+    for number in (1, 3, 5):  # the first fills the tables of both sides, the others refer to them
+        client.call(number, ECHO, b"hello")
+        headers, body = await client.answer(number)
+        assert (headers[":status"], headers["content-type"], headers["grpc-status"]) == ("200", "application/grpc", "0")
+        assert body == framed(b"hello")
+    block = client.encoder.encode([(":path", ECHO.decode()), ("content-type", "application/grpc"), ("x-new", "1")])
+    padded = bytes((3,)) + b"\0\0\0\0\1" + block[:4] + b"\0\0\0"
+    client.send(frame(Frame.HEADERS, PADDED | PRIORITY, 7, padded), frame(Frame.CONTINUATION, 0, 7, block[4:9]))
+    unknown = len(b"what").to_bytes(3, "big") + b"\x77\0\0\0\0\7what"
+    client.send(frame(Frame.CONTINUATION, END_HEADERS, 7, block[9:]), unknown, frame(Frame.PING, 0, 0, b"01234567"))
+    flags, payload = await client.next(Frame.PING, 0)
+    assert (flags, payload) == (ACK, b"01234567")
+    whole = framed(b"in pieces")
+    for piece in (whole[:2], whole[2:7], whole[7:]):
+        client.send(frame(Frame.DATA, PADDED, 7, bytes((2,)) + piece + b"\0\0"))
+        await asyncio.sleep(0.01)
+    client.send(frame(Frame.DATA, END_STREAM, 7))
+    assert (await client.answer(7))[1] == framed(b"in pieces")
+
+
+@pytest.mark.parametrize(
+    ("path", "said", "status", "detail"),
+    [
+        (REFUSE, framed(b""), Status.UNAVAILABLE, "not 100 %25 known yet: %C3%A9"),
+        (BREAK, framed(b""), Status.INTERNAL, "this is a defect of the gateway; its log says more"),
+        (b"/t/None", framed(b""), Status.UNIMPLEMENTED, "there is no /t/None"),
+        (ECHO, framed(b"x", compressed=1), Status.UNIMPLEMENTED, "messages must not be compressed"),
+        (ECHO, b"", Status.INTERNAL, "a call takes one whole message"),
+        (ECHO, framed(b"one") + framed(b"two"), Status.INTERNAL, "a call takes one whole message"),
+        (ECHO, framed(b"short")[:-1], Status.INTERNAL, "a call takes one whole message"),
+    ],
+)
+async def test_what_cannot_be_answered_is_refused_by_a_status(
+    connect: Connect, path: bytes, said: bytes, status: Status, detail: str
+) -> None:
+    client = await connect()
+    client.send(client.head(1, path), frame(Frame.DATA, END_STREAM, 1, said))
+    headers, body = await client.answer(1)
+    assert (headers["grpc-status"], headers["grpc-message"], body) == (str(int(status)), detail, b"")
+    client.call(3, ECHO, b"and goes on")
+    assert (await client.answer(3))[1] == framed(b"and goes on")
+
+
+async def test_a_message_that_is_too_large_is_refused_before_it_is_whole(connect: Connect) -> None:
+    client = await connect()
+    piece = b"\0" * 10_000
+    client.send(client.head(1, ECHO), frame(Frame.DATA, 0, 1, piece), frame(Frame.DATA, 0, 1, piece))
+    headers, _ = await client.answer(1)
+    assert headers["grpc-status"] == str(int(Status.RESOURCE_EXHAUSTED))
+    await client.next(Frame.RST_STREAM, 1)
+    client.send(frame(Frame.DATA, END_STREAM, 1, piece))  # was on its way
+    client.call(3, ECHO)
+    assert (await client.answer(3))[0]["grpc-status"] == "0"
+
+
+async def test_what_is_no_grpc_is_told_so(connect: Connect) -> None:
+    client = await connect()
+    client.send(client.head(1, ECHO, END_HEADERS | END_STREAM, "application/json"))
+    assert (await client.answer(1))[0] == {":status": "415"}
+
+
+async def test_no_more_is_sent_than_the_client_takes(connect: Connect) -> None:
+    client = await connect(PREFACE + frame(Frame.SETTINGS, 0, 0, INITIAL_WINDOW + (10).to_bytes(4, "big")))
+    client.call(1, ECHO, b"0123456789")
+    assert (await client.next(Frame.DATA, 1))[1] == framed(b"0123456789")[:10]
+    client.send(frame(Frame.WINDOW_UPDATE, 0, 1, (3).to_bytes(4, "big")))
+    assert (await client.next(Frame.DATA, 1))[1] == framed(b"0123456789")[10:13]
+    client.send(frame(Frame.SETTINGS, 0, 0, INITIAL_WINDOW + (100_000).to_bytes(4, "big")))
+    assert (await client.answer(1))[1] == framed(b"0123456789")[13:]
+    client.call(3, LARGE)
+    client.call(5, LARGE)  # of the 65,535 bytes of the connection one takes 40,005
+    client.call(7, ECHO, b"waits too")
+    assert len((await client.answer(3))[1]) == 40_005
+    left = 65_535 - 15 - 40_005
+    seen = b""
+    while len(seen) < left:
+        seen += (await client.next(Frame.DATA, 5))[1]
+    client.send(frame(Frame.WINDOW_UPDATE, 0, 0, (100_000).to_bytes(4, "big")))
+    assert len((await client.answer(5))[1]) == 40_005 - left
+    assert (await client.answer(7))[1] == framed(b"waits too")
+
+
+async def test_a_stream_says_what_it_has_to_and_ends_with_the_call(connect: Connect, server: Server) -> None:
+    client = await connect()
+    client.call(1, STREAM)
+    for word in (b"one", b"two"):
+        server.say.put_nowait(word)
+        assert (await client.next(Frame.DATA, 1))[1] == framed(word)
+    client.send(frame(Frame.RST_STREAM, 0, 1, (8).to_bytes(4, "big")))
+    await asyncio.wait_for(server.ended.wait(), SECONDS)
+    server.ended.clear()
+    client.call(3, STREAM)
+    server.say.put_nowait(b"")
+    assert (await client.answer(3))[0]["grpc-status"] == "0"
+    server.ended.clear()
+    client.call(5, STREAM)
+    server.say.put_nowait(b"three")
+    await client.next(Frame.DATA, 5)
+    client.writer.close()
+    await asyncio.wait_for(server.ended.wait(), SECONDS)
+
+
+async def test_the_end_of_the_server_is_told_on_each_stream() -> None:
+    server = Server()
+    async with serving(lambda: Connection(server.calls()), "127.0.0.1", 0) as port:
+        client = Client(*await asyncio.open_connection("127.0.0.1", port))
+        client.send(PREFACE, frame(Frame.SETTINGS, 0, 0))
+        client.call(1, STREAM)
+        server.say.put_nowait(b"one")
+        await client.next(Frame.DATA, 1)
+    await client.next(Frame.GOAWAY, 0)
+    _, payload = await client.next(Frame.HEADERS, 1)
+    assert dict(client.decoder.decode(payload))["grpc-status"] == str(int(Status.UNAVAILABLE))
+    await asyncio.wait_for(server.ended.wait(), SECONDS)
+    client.writer.close()
+
+
+@pytest.mark.parametrize(
+    ("said", "code"),  # RFC 9113 section 7
+    [
+        (b"GET / HTTP/1.1\r\nhost: x\r\n\r\n", 1),
+        (PREFACE + (20_000).to_bytes(3, "big") + b"\0" * 6, 6),
+        (PREFACE + frame(Frame.HEADERS, END_HEADERS, 1, b"\xff\xff\xff\xff\x7f"), 9),
+        (PREFACE + frame(Frame.HEADERS, END_HEADERS, 2, b"\x82"), 1),
+        (PREFACE + frame(Frame.HEADERS, 0, 1, b"\x82") + frame(Frame.PING, 0, 0, b"01234567"), 1),
+        (PREFACE + frame(Frame.HEADERS, 0, 1, b"\x82") + frame(Frame.CONTINUATION, 0, 1, b"\x82" * 9000) * 2, 11),
+        (PREFACE + frame(Frame.CONTINUATION, END_HEADERS, 1, b"\x82"), 1),
+        (PREFACE + frame(Frame.PUSH_PROMISE, END_HEADERS, 1, b"\x82"), 1),
+        (PREFACE + frame(Frame.HEADERS, END_HEADERS | PADDED, 1, b"\x09\x82"), 1),
+        (PREFACE + frame(Frame.WINDOW_UPDATE, 0, 0, b"\x7f\xff\xff\xff"), 3),
+    ],
+)
+async def test_who_breaks_the_protocol_is_told_and_let_go(connect: Connect, said: bytes, code: int) -> None:
+    assert await (await connect(said)).closed() == code
+
+
+async def test_headers_that_expand_to_more_than_they_may_end_the_connection(connect: Connect) -> None:
+    client = await connect()
+    many = client.encoder.encode([("x-long", "a" * 3000)])
+    client.send(frame(Frame.HEADERS, END_HEADERS, 1, many), frame(Frame.HEADERS, END_HEADERS, 3, b"\xbe" * (MOST_BYTES // 2000)))
+    assert await client.closed() == 9
+
+
+async def test_who_asks_and_reads_nothing_is_cut_off(connect: Connect) -> None:
+    client = await connect(PREFACE + frame(Frame.SETTINGS, 0, 0) + frame(Frame.WINDOW_UPDATE, 0, 0, b"\x7f\xff\0\0"))
+    client.writer.transport.pause_reading()  # type: ignore[attr-defined]
+    pings = frame(Frame.PING, 0, 0, b"01234567") * 60_000
+    with pytest.raises((ConnectionError, TimeoutError)):  # noqa: PT012 - whichever write finds it closed
+        async with asyncio.timeout(20):
+            while True:
+                client.writer.write(pings)
+                await client.writer.drain()
