@@ -116,6 +116,15 @@ def test_it_may_scale_only_where_the_fast_path_is_wanted(defaults: list[Body]) -
     assert "apps" in groups(objects("--set", "platform.gateway.fastPath=true"))
 
 
+def test_the_fast_path_without_its_fence_is_refused() -> None:
+    flags = ("--set", "platform.gateway.fastPath=true,admissionPolicies.fastPath=false")
+    done = run("template", "roadstead", str(CHART), *flags)
+
+    assert done.returncode != 0
+    assert "platform.gateway.fastPath needs admissionPolicies.fastPath" in done.stderr
+    assert objects(*flags, "--set", "gateway.enabled=false"), "without a gateway there is nobody to fence in"
+
+
 def test_without_keda_there_is_nothing_of_it(defaults: list[Body]) -> None:
     assert not [body for body in defaults if body["apiVersion"].startswith("keda.sh") or body["metadata"].get("namespace") == "keda"]
 
