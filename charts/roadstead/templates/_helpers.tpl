@@ -33,8 +33,10 @@ metadata:
 automountServiceAccountToken: false
 {{- end -}}
 
+{{/* Where there may be several: of a lone pod it would say nothing. An autoscaler's most counts, since more than the values' number may run. */}}
 {{- define "roadstead.podDisruptionBudget" -}}
-{{- if gt (int .values.replicas) 1 }}
+{{- $autoscaling := .values.autoscaling | default dict -}}
+{{- if gt (int (ternary $autoscaling.maxReplicas .values.replicas ($autoscaling.enabled | default false))) 1 }}
 apiVersion: policy/v1
 kind: PodDisruptionBudget
 metadata:

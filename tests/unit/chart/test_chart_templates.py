@@ -85,6 +85,16 @@ def test_one_replica_has_no_disruption_budget() -> None:
     assert "PodDisruptionBudget" not in kinds
 
 
+def test_one_replica_that_an_autoscaler_may_add_to_has_one() -> None:
+    flags = ("operator.replicas=1", "api.replicas=1", "gateway.replicas=1", "gateway.autoscaling.enabled=true")
+    budgets = [body for body in objects("--set", ",".join(flags)) if body["kind"] == "PodDisruptionBudget"]
+
+    assert [body["metadata"]["name"] for body in budgets] == ["roadstead-gateway"]
+    assert budgets[0]["spec"]["maxUnavailable"] == 1, "it never keeps a lone pod on its node"
+    single = objects("--set", ",".join((*flags, "gateway.autoscaling.maxReplicas=1")))
+    assert "PodDisruptionBudget" not in {body["kind"] for body in single}
+
+
 def test_priority_classes_are_those_that_importance_names(defaults: list[Body]) -> None:
     classes = {body["metadata"]["name"]: body["value"] for body in defaults if body["kind"] == "PriorityClass"}
     ascending = [priority_class(level) for level in ORDER]
