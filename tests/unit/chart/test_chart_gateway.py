@@ -7,6 +7,7 @@ import pytest
 from roadstead.certificates import dns_names
 from tests.unit.chart.rendering import CERTS, CHART, FULL, KEDA, NAMESPACE, Body, named, objects, pod_specs, run
 
+PATH = "/api/v2/endpoints"
 CERT_MANAGER = ("--set", "gateway.tls.certManager.enabled=true,gateway.tls.certManager.issuerRef.name=private")
 
 
@@ -78,13 +79,39 @@ def test_envoy_outlives_the_process_that_drains_it_and_has_no_way_into_the_clust
 
 def test_it_is_found_from_outside_where_asked_for(full: list[Body]) -> None:
     (rule,) = named(full, "Ingress", "roadstead-gateway")["spec"]["rules"]
-    (route,) = named(full, "HTTPRoute", "roadstead-gateway")["spec"]["rules"]
     (path,) = rule["http"]["paths"]
 
-    assert path["path"] == route["matches"][0]["path"]["value"] == "/api/v2/endpoints"
+    assert path["path"] == PATH
     assert path["backend"]["service"] == {"name": "roadstead-gateway", "port": {"name": "http"}}
-    assert route["backendRefs"] == [{"name": "roadstead-gateway", "port": 80}]
-    assert route["timeouts"] == {"request": "0s"}
+
+
+def test_a_route_takes_grpc_over_http_2_and_all_else_as_it_comes(full: list[Body]) -> None:
+    """In the form of the Gateway API v1: header matches of type Exact are all that each implementation has."""
+    ports = {port["port"]: port for port in named(full, "Service", "roadstead-gateway")["spec"]["ports"]}
+    rest, grpc = named(full, "HTTPRoute", "roadstead-gateway")["spec"]["rules"]
+
+    assert rest["matches"] == [{"path": {"type": "PathPrefix", "value": PATH}}]
+    for match in grpc["matches"]:
+        (header,) = match.pop("headers")
+        assert header.pop("value") in ("application/grpc", "application/grpc+proto", "application/grpc+json")
+        assert header == {"type": "Exact", "name": "content-type"}
+        assert match == rest["matches"][0], "with another path the headers wouldn't decide"
+    assert len(grpc["matches"]) == 3
+    for rule, protocol in ((rest, "http"), (grpc, "kubernetes.io/h2c")):
+        assert rule["timeouts"] == {"request": "0s"}
+        (backend,) = rule["backendRefs"]
+        assert backend["name"] == "roadstead-gateway"
+        assert (ports[backend["port"]]["appProtocol"], ports[backend["port"]]["targetPort"]) == (protocol, 8000)
+
+
+def test_a_load_balancer_may_have_tls_and_tell_who_calls(full: list[Body]) -> None:
+    spec = named(full, "Service", "roadstead-gateway-public")["spec"]
+    plain = named(objects("--set", "gateway.service.type=LoadBalancer"), "Service", "roadstead-gateway-public")["spec"]
+
+    assert (spec["ports"][0]["port"], spec["externalTrafficPolicy"]) == (443, "Local")
+    assert (plain["ports"][0]["port"], plain.get("externalTrafficPolicy")) == (80, None)
+    assert not [port for port in (*spec["ports"], *plain["ports"]) if "appProtocol" in port], "Azure would ask for / and want 200"
+    assert 443 not in [port["port"] for port in named(full, "Service", "roadstead-gateway")["spec"]["ports"]]
 
 
 def test_what_keda_asks_is_never_exposed(full: list[Body]) -> None:
