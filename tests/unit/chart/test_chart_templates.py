@@ -79,6 +79,23 @@ def test_no_object_of_the_chart_looks_like_a_child_of_a_workload(full: list[Body
     assert not [body for body in full if body["metadata"].get("labels", {}).get("app.kubernetes.io/managed-by") == "roadstead"]
 
 
+@pytest.mark.parametrize("face", ["api", "gateway"])
+def test_the_notes_warn_of_tokens_in_the_open_and_of_callers_with_one_address(face: str) -> None:
+    def warnings(*settings: str) -> list[str]:
+        flags = [part for setting in settings for part in ("--set", f"{face}.{setting}")]
+        done = run("install", "roadstead", str(CHART), "--dry-run=client", *flags)
+        assert done.returncode == 0, done.stderr
+        return re.findall(r"^WARNING: (\S+)", done.stdout, re.MULTILINE)
+
+    trusting = {"api": "trustedProxies[0]=10.0.0.0/8", "gateway": "trustedHops=1"}[face]
+    assert warnings() == []
+    assert warnings("service.type=LoadBalancer") == [f"{face}.service"]
+    route = ("httpRoute.enabled=true", "httpRoute.parentRefs[0].name=public")
+    assert warnings("ingress.enabled=true", *route) == [f"{face}.ingress", f"{face}.httpRoute"]
+    assert warnings("ingress.enabled=true", *route, trusting) == []
+    assert warnings("enabled=false", "service.type=LoadBalancer", "ingress.enabled=true") == []
+
+
 def test_one_replica_has_no_disruption_budget() -> None:
     kinds = {body["kind"] for body in objects("--set", "operator.replicas=1,api.replicas=1,gateway.replicas=1")}
 
