@@ -179,6 +179,10 @@ def test_who_guesses_tokens_is_slowed_down_and_nobody_else(cluster: ControlClust
         assert codes[:100] == [401] * 100
         assert 429 in codes
         assert client.get(WORKLOADS).status_code == 200, "whose token is known isn't held up"
+        new = account(cluster, namespace, "newcomer", "roadstead-view")
+        guesses = [client.get(WORKLOADS, headers={"Authorization": f"Bearer late-{number}"}).status_code for number in range(250)]
+        assert 429 in guesses
+        assert client.get(WORKLOADS, headers={"Authorization": f"Bearer {new}"}).status_code == 200, "nor whose the cluster has signed"
         assert client.post(WORKLOADS, json={}).status_code == 422
         wait_for(lambda: "roadstead.audit: Write" in served.log.read_text(), "the audit line, which no level leaves out")
 

@@ -20,6 +20,8 @@ from roadstead.kube.errors import Conflict, Invalid, NotFound, Unreachable, erro
 from roadstead.kube.resource import Body, Resource
 from roadstead.kube.transport import JSON, Request, Transport, Verb
 
+SIGNING_KEYS: Final = "/openid/v1/jwks"
+"""By a role that Kubernetes itself binds (system:service-account-issuer-discovery) each service account may read it."""
 Propagation: TypeAlias = Literal["Background", "Foreground", "Orphan"]
 
 # An apply (and a merge patch) done twice leaves what it leaves when done once. A create, a JSON patch or a replace would fail the second
@@ -191,6 +193,11 @@ class ApiClient:
         except NotFound:
             return False
         return any(kind["name"] == resource.plural for kind in found["resources"])
+
+    async def signing_keys(self) -> Body:
+        """The public keys that tokens of service accounts are signed with: a JWKS (RFC 7517). Raises Forbidden without the right to it."""
+        request = Request("get", "jwks", "GET", SIGNING_KEYS, {}, bearer=self._bearer, accept="application/jwk-set+json")
+        return await self._transport.call(request, repeatable=True)
 
     async def merge_patch(
         self,

@@ -49,6 +49,7 @@ class Request:
     content_type: str = JSON
     bearer: str | None = field(default=None, repr=False)
     """Somebody else's token, in whose name the call is made; None: our own."""
+    accept: str = JSON
 
     def __str__(self) -> str:
         return f"{self.method} {self.path}"
@@ -96,7 +97,7 @@ class Transport:
         self._timeout = ClientTimeout(total=timeout_seconds, sock_connect=_CONNECT_SECONDS)
         self._stream_timeout = ClientTimeout(total=None, sock_connect=_CONNECT_SECONDS, sock_read=silence_seconds)
         # "identity": compressing big lists costs the server more than a cluster's network gains.
-        self._headers = {"User-Agent": user_agent, "Accept": JSON, "Accept-Encoding": "identity"}
+        self._headers = {"User-Agent": user_agent, "Accept-Encoding": "identity"}
         self._session: aiohttp.ClientSession | None = None
 
     def open(self) -> None:
@@ -197,7 +198,9 @@ class Transport:
     ) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
         if self._session is None:
             raise RuntimeError("ApiClient is used outside of its context")
-        headers = {"Content-Type": request.content_type} if request.data is not None else {}
+        headers = {"Accept": request.accept}
+        if request.data is not None:
+            headers["Content-Type"] = request.content_type
         token = request.bearer or self._config.bearer()
         if token:
             headers["Authorization"] = f"Bearer {token}"

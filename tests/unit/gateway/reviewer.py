@@ -21,18 +21,22 @@ from roadstead.kube.config import ClusterConfig
 from roadstead.kube.resource import Body
 
 AUDIENCE = "roadstead"
+JWKS = "application/jwk-set+json"
 
 
 @dataclass
 class Reviewer:
     """``tokens``: whose they are. ``ours``: those that are for our audience only. ``rights``: who may what, where.
 
-    A right is a verb, a resource (``workloads/invoke``), a namespace and a name, which may be empty.
+    A right is a verb, a resource (``workloads/invoke``), a namespace and a name, which may be empty. ``keys``: what tokens are signed with.
     """
 
     tokens: dict[str, str] = field(default_factory=dict)
     ours: set[str] = field(default_factory=set)
     rights: set[tuple[str, str, str, str, str]] = field(default_factory=set)
+    keys: list[Body] = field(default_factory=list)
+    forbidden: bool = False
+    """Nobody may read the keys."""
     away: bool = False
     asked: Counter[str] = field(default_factory=Counter)
     url: str = ""
@@ -52,18 +56,32 @@ class Reviewer:
 
     async def answer(self, request: web.Request) -> web.Response:
         if self.away:
-            return web.json_response({"kind": "Status", "code": 503, "reason": "ServiceUnavailable", "message": "away"}, status=503)
+            return _status(503, "ServiceUnavailable")
+        if request.path == "/openid/v1/jwks":
+            return self._jwks(request)
         plural, body = request.path.rsplit("/", 1)[1], await request.json()
         self.asked[plural] += 1
         status = self._token(body["spec"]) if plural == "tokenreviews" else self._right(body["spec"])
         return web.json_response({**body, "status": status}, status=201)
+
+    def _jwks(self, request: web.Request) -> web.Response:
+        self.asked["jwks"] += 1
+        if self.forbidden:
+            return _status(403, "Forbidden")
+        if JWKS not in request.headers["Accept"]:  # as the API server has it
+            return web.Response(status=406)
+        return web.json_response({"keys": self.keys}, content_type=JWKS)
+
+
+def _status(code: int, reason: str) -> web.Response:
+    return web.json_response({"kind": "Status", "code": code, "reason": reason, "message": reason}, status=code)
 
 
 @asynccontextmanager
 async def reviewing(reviewer: Reviewer) -> AsyncIterator[ApiClient]:
     """Serve it; a client for it."""
     app = web.Application()
-    app.router.add_post("/{path:.*}", reviewer.answer)
+    app.router.add_route("*", "/{path:.*}", reviewer.answer)
     server = TestServer(app)
     await server.start_server()
     try:

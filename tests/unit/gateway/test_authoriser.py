@@ -10,6 +10,7 @@ import pytest
 from roadstead.access.callers import GUESSES_AT_ONCE
 from roadstead.api.identity import object_id
 from roadstead.gateway.directory import DEPLOYMENT, WORKLOAD
+from tests.support.signer import Signer
 from tests.unit.gateway.authoriser_world import KINDS, NOBODY, ROLES, Gateway, path_of
 from tests.unit.gateway.reviewer import jwt
 from tests.unit.gateway.waking_world import NS
@@ -127,6 +128,27 @@ async def test_who_guesses_tokens_is_slowed_down_and_nobody_else(warm: Gateway) 
     assert all(int(said.headers["retry-after"]) >= 1 for said in slowed)
     assert (await warm.says("guess", client="10.0.0.2")).status == 401
     assert (await warm.says("editor", client="10.0.0.1")).status == 200
+
+
+async def test_who_guesses_tokens_shuts_out_no_new_one_of_the_clusters_own(warm: Gateway) -> None:
+    """Behind a proxy whose word isn't believed all have one address."""
+    signer, stranger = Signer(), Signer()
+    warm.reviewer.keys = [signer.jwk()]
+    warm.reviewer.tokens[new := signer.token("new")] = "editor"
+    connection = await warm.wire()
+
+    async def asked(token: str) -> int:
+        connection.ask(path_of(WORKLOAD), authorization=f"Bearer {token}", x_roadstead_client="10.0.0.1")
+        return (await connection.hear()).status
+
+    assert [await asked(f"guess-{number}") for number in range(int(GUESSES_AT_ONCE))] == [401] * 100
+    assert not warm.reviewer.asked["jwks"], "who may still guess is asked for nothing more"
+    assert 429 in [await asked(stranger.token(str(number))) for number in range(3 * int(GUESSES_AT_ONCE))]
+    reviews = warm.reviewer.asked["tokenreviews"]
+    assert await asked(new) == 200
+    assert await asked(signer.token("revoked")) == 401, "a signature is no right"
+    assert warm.reviewer.asked["tokenreviews"] - reviews == 3
+    assert warm.reviewer.asked["jwks"] == 1
 
 
 async def test_guesses_all_at_once_are_no_cheaper(warm: Gateway) -> None:
