@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
+from hack.cluster.keda import FASTER
 from roadstead.api.platform import PlatformSpec
 from roadstead.observed.views import GPU_LABELS
 from tests.unit.chart.rendering import CHART, HERE, ROOT, run
@@ -43,6 +44,15 @@ def test_the_examples_ask_for_types_of_the_catalogue() -> None:
 
     assert asked
     assert set(asked) <= known
+
+
+def test_the_keda_that_is_tested_is_as_fast_as_the_one_that_is_recommended() -> None:
+    """Every bench and test of waking runs with ``FASTER``, and pages say with which flags."""
+    values = yaml.safe_load((ROOT / "examples" / "keda-values.yaml").read_text())
+    said = re.findall(r"--kube-api-[^`]+", "".join(page.read_text() for page in (ROOT / "docs").glob("*.md")))
+
+    assert values["extraArgs"] == {"keda": FASTER, "metricsAdapter": FASTER}
+    assert set(said) == {" ".join(f"--{name}={value}" for name, value in FASTER.items())}
 
 
 @pytest.mark.parametrize(
