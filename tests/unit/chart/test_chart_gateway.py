@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 
-from roadstead.certificates import dns_names
+from roadstead.certificates import LIFE, dns_names
 from tests.unit.chart.rendering import CERTS, CHART, FULL, KEDA, NAMESPACE, Body, named, objects, pod_specs, run
 
 PATH = "/api/v2/endpoints"
@@ -191,6 +193,10 @@ def test_cert_manager_makes_what_the_chart_would() -> None:
     assert "server auth" not in scaler["spec"]["usages"]
     assert scaler["metadata"]["namespace"] == "keda"
     assert {gateway["secretName"], scaler["spec"]["secretName"]} == {"roadstead-gateway-tls", "roadstead-scaler-tls"}
+    lasts = timedelta(hours=int(gateway["duration"].removesuffix("h")))
+    assert (gateway["duration"], lasts) == (scaler["spec"]["duration"], LIFE), "KEDA has to be restarted once while an old one lasts"
+    default = objects(*KEDA, *CERT_MANAGER, "--set", "gateway.tls.certManager.duration=")
+    assert "duration" not in named(default, "Certificate", "roadstead-gateway-tls")["spec"]
     done = run("template", "roadstead", str(CHART), "--set", "gateway.tls.certManager.enabled=true")
     assert done.returncode != 0
     assert "gateway.tls.certManager.issuerRef.name must name the issuer" in done.stderr
