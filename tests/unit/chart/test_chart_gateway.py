@@ -112,7 +112,6 @@ def test_a_load_balancer_may_have_tls_and_tell_who_calls(full: list[Body]) -> No
 
     assert (spec["ports"][0]["port"], spec["externalTrafficPolicy"]) == (443, "Local")
     assert (plain["ports"][0]["port"], plain.get("externalTrafficPolicy")) == (80, None)
-    assert not [port for port in (*spec["ports"], *plain["ports"]) if "appProtocol" in port], "Azure would ask for / and want 200"
     assert 443 not in [port["port"] for port in named(full, "Service", "roadstead-gateway")["spec"]["ports"]]
 
 

@@ -68,6 +68,14 @@ def test_the_api_is_found_from_outside_where_asked_for(full: list[Body]) -> None
     assert route["backendRefs"] == [{"name": "roadstead-api", "port": ports[0]["port"]}]
 
 
+def test_no_load_balancer_is_told_to_ask_for_a_page_that_there_is_none_of(full: list[Body], defaults: list[Body]) -> None:
+    public = [port for body in full if body["kind"] == "Service" and body["spec"]["type"] != "ClusterIP" for port in body["spec"]["ports"]]
+
+    assert len(public) == 2
+    assert not [port for port in public if "appProtocol" in port]
+    assert named(defaults, "Service", "roadstead-api")["spec"]["ports"][0]["appProtocol"] == "http"
+
+
 def test_a_route_without_a_gateway_is_refused() -> None:
     done = run("template", "roadstead", str(CHART), "--set", "api.httpRoute.enabled=true")
 
