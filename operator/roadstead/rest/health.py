@@ -1,6 +1,8 @@
-"""Liveness and readiness of the API over HTTP. Live: no watch is silent. Ready: live, caches are filled, and it isn't about to end."""
+"""Liveness and readiness of the API. Live: no watch is silent. Ready: live, caches are filled, it listens, and isn't about to end."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 from aiohttp import web
 
@@ -10,10 +12,11 @@ from roadstead.rest.cache import Cache
 
 
 class Health:
-    """What the probes ask. ``leaving`` is set when the process is about to end."""
+    """What the probes ask. ``listens`` says whether requests are taken; ``leaving`` is set when the process is about to end."""
 
-    def __init__(self, cache: Cache, lag: LoopLag) -> None:
+    def __init__(self, cache: Cache, lag: LoopLag, listens: Callable[[], bool]) -> None:
         self._cache = cache
+        self._listens = listens
         self._lag = lag
         self.leaving = False
 
@@ -23,6 +26,8 @@ class Health:
             return "about to end"
         if not self._cache.filled:
             return "caches are being filled"
+        if not self._listens():  # the first thing that is done with full caches
+            return "about to listen"
         return late(self._lag) or silent(self._cache.reflectors)
 
     async def livez(self, _: web.Request) -> web.Response:

@@ -81,14 +81,14 @@ async def serve(settings: ApiSettings) -> None:
         stack.push_async_callback(api.statistics.close)
         edge = Edge(build(api), settings=settings, callers=api.callers, proxies=api.proxies, metrics=metrics)
         lag = LoopLag(metrics.lagged)
-        health = Health(api.cache, lag)
+        server = Server(config(settings, edge))
+        health = Health(api.cache, lag, lambda: server.started)
         await stack.enter_async_context(served(health.routes(), settings.health_port))
         await stack.enter_async_context(served([metrics_route(metrics.registry)], settings.metrics_port))
         heap.fills()
         tasks = {name: asyncio.create_task(loop_, name=name) for name, loop_ in api.cache.loops().items()}
         tasks["operators"] = asyncio.create_task(api.operators.run())
         tasks["lag"] = asyncio.create_task(lag.run())
-        server = Server(config(settings, edge))
         try:
             if await ready_or_stopped(api.cache.wait_filled(), stop, tasks):
                 heap.is_full()
