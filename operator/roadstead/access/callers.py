@@ -12,6 +12,7 @@ import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from math import inf
 from typing import Any, Final
 
@@ -29,7 +30,7 @@ SERVICE_ACCOUNT: Final = "system:serviceaccount:"
 LONGEST_TOKEN: Final = 16_384
 GUESSES_PER_SECOND: Final = 10.0
 GUESSES_AT_ONCE: Final = 100.0
-"""Tokens that are none, from one address: each costs the API server two reviews. What the cluster has signed is no guess."""
+"""Tokens that are none, from one place: each costs the API server two reviews. What the cluster has signed is no guess."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +88,9 @@ class Callers:
             raise Unauthenticated(BAD_TOKEN)
         key = self._key(token)
         guess = self._verdicts.guessing(key)
+        place = _place(address) if guess else ""
         # Taken before the answer is there, or guesses all at once would be free. Who leaves meanwhile has still asked.
-        if guess and (wait := self._guesses.take(address)):
+        if guess and (wait := self._guesses.take(place)):
             # Many may have that address: behind a proxy whose word isn't believed all have one.
             if not await self._signatures.ours(token):
                 raise Throttled("too many tokens that aren't valid come from your address", wait)
@@ -97,12 +99,12 @@ class Callers:
             caller = await self._verdicts.get(key, lambda: self._review(token))
         except ApiError:
             if guess:
-                self._guesses.give_back(address)
+                self._guesses.give_back(place)
             raise
         if caller is None:
             raise Unauthenticated(BAD_TOKEN)
         if guess:
-            self._guesses.give_back(address)
+            self._guesses.give_back(place)
         return caller
 
     def kept(self, authorization: str) -> Caller | None:
@@ -141,6 +143,17 @@ def _bearer(authorization: str) -> str:
     """The header's token; empty if it has none."""
     scheme, _, token = authorization.partition(" ")
     return token.strip() if scheme.lower() == "bearer" else ""
+
+
+def _place(address: str) -> str:
+    """What guesses from there count for: of IPv6 the whole /64, which is what one machine may have."""
+    try:
+        known = ip_address(address)
+    except ValueError:
+        return address
+    if isinstance(known, IPv4Address):
+        return address
+    return str(known.ipv4_mapped or IPv6Address(int(known) >> 64 << 64))
 
 
 def _expires_at(token: str) -> float:

@@ -151,6 +151,22 @@ async def test_who_guesses_tokens_shuts_out_no_new_one_of_the_clusters_own(warm:
     assert warm.reviewer.asked["jwks"] == 1
 
 
+async def test_who_has_a_network_of_addresses_guesses_no_more(warm: Gateway) -> None:
+    """Of IPv6 one machine may have 2^64 of them; IPv4 in IPv6's form is one by one."""
+    connection = await warm.wire()
+
+    async def asked(client: str) -> int:
+        connection.ask(path_of(WORKLOAD), authorization=f"Bearer guess-{client}", x_roadstead_client=client)
+        return (await connection.hear()).status
+
+    answers = [await asked(f"2001:db8:0:1::{number:x}") for number in range(3 * int(GUESSES_AT_ONCE))]
+    assert answers[:100] == [401] * 100
+    assert 429 in answers
+    assert await asked("2001:db8:0:2::1") == 401
+    assert {await asked(f"::ffff:10.0.{number // 250}.{number % 250}") for number in range(2 * int(GUESSES_AT_ONCE))} == {401}
+    assert await asked("a name") == 401
+
+
 async def test_guesses_all_at_once_are_no_cheaper(warm: Gateway) -> None:
     """Nor do those who come with one and the same new token count as many."""
     connections = [await warm.wire() for _ in range(2 * int(GUESSES_AT_ONCE))]
