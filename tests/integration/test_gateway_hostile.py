@@ -123,7 +123,8 @@ def test_ids_that_nobody_has(place: Place, cluster: ControlCluster, name: str) -
 
 
 def test_tokens_that_nobody_has(place: Place, cluster: ControlCluster, name: str, served: Pod) -> None:
-    """Guesses are slowed down, cost the API server no more than a few reviews, and are nobody's way in."""
+    """Guesses are slowed down, cost the API server no more than a few reviews, and are nobody's way in; nor do they shut out who is new."""
+    new = {"Authorization": f"Bearer {account(cluster, place.namespace, f'n{uuid.uuid4().hex[:6]}', 'roadstead-invoke')}"}
     position, before = audit_position(cluster), len(served.seen)
     answers: Counter[int] = Counter()
     with httpx.Client(timeout=30) as client:
@@ -131,10 +132,12 @@ def test_tokens_that_nobody_has(place: Place, cluster: ControlCluster, name: str
             address = ".".join(str(secrets.randbelow(256)) for _ in range(4))  # which it may say, and nobody believes
             headers = {"Authorization": f"Bearer {secrets.token_hex(20)}", "X-Forwarded-For": address, "X-Real-IP": address}
             answers[client.get(place.url(name, "/x"), headers=headers).status_code] += 1
+        seen = len(served.seen)
+        assert client.get(place.url(name, "/x"), headers=new).status_code == 200
     assert set(answers) <= {401, 429}
     assert answers[429] > 100
     assert len(writes(cluster, position, agent="roadstead-gateway")) < 400
-    assert len(served.seen) == before
+    assert seen == before
     assert status(sent(place.gateway, request(place, place.prefix(name) + "/x"))) == 200, "a good token suffers for it"
 
 
