@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+import aiohttp
 import httpx
 
-from tests.support.gateways import figure
+from tests.clusters import wait_for
+from tests.support.gateways import DESCRIPTORS, figure
 from tests.support.place import Place
 from tests.support.pods import Pod
 
@@ -43,3 +46,25 @@ def test_a_request_waits_for_the_first_pod(place: Place, served: Pod) -> None:
     assert len(served.seen) - before == 20
     told = [figure(place.gateway, f'roadstead_gateway_cold_start_seconds_count{{phase="{phase}"}}') for phase in phases]
     assert told == [count + 1 for count in counted], "one cold start, however many waited for it"
+
+
+def test_more_may_wait_than_descriptors_were_given(place: Place, served: Pod) -> None:
+    """Each request that waits is a connection of the process beside Envoy."""
+    names = [place.workload() for _ in range(4)]
+
+    async def ask() -> list[int]:
+        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), headers=place.headers) as session:
+
+            async def status(name: str) -> int:
+                async with session.get(place.url(name), timeout=aiohttp.ClientTimeout(60)) as answer:
+                    return answer.status
+
+            return await asyncio.gather(*(status(name) for name in names * 100))
+
+    assert len(names) * 100 > DESCRIPTORS
+    with ThreadPoolExecutor(1) as pool:
+        answers = pool.submit(asyncio.run, ask())
+        wait_for(lambda: figure(place.gateway, "roadstead_gateway_held_requests") == 400, "all to wait")
+        for name in names:
+            place.pods(name, served)
+        assert answers.result() == [200] * 400

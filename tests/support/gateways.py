@@ -39,6 +39,8 @@ CERTIFICATES = "gateway-certificates"
 """Their folder, in the cluster's."""
 SCALER_HOST = "localhost"
 """Where KEDA of a test finds it: a name, since it looks for that in the certificate."""
+DESCRIPTORS = 256
+"""Files that the process beside Envoy may open by its soft limit: less than containerd's 1,024, so that a test can go beyond it."""
 PORTS = ("port", "admin", "control", "peer", "authoriser", "peer_authoriser", "answerer", "scaler", "health", "metrics")
 
 
@@ -70,8 +72,8 @@ class Replica:
         return f"http://127.0.0.1:{self.ports['metrics']}/metrics"
 
     def start_process(self) -> None:
-        """Start the process beside Envoy."""
-        self.process = self._spawn("gateway", self.command, self.environment)
+        """Start the process beside Envoy, with few descriptors, as a container runtime does."""
+        self.process = self._spawn("gateway", ["prlimit", f"--nofile={DESCRIPTORS}:", *self.command], self.environment)
 
     def start_envoy(self) -> None:
         """Start Envoy."""

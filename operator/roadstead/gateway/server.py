@@ -15,7 +15,7 @@ from contextlib import AsyncExitStack
 
 import uvloop
 
-from roadstead import __version__, heap
+from roadstead import __version__, descriptors, heap
 from roadstead.gateway.admin import Admin
 from roadstead.gateway.answers import Answerer
 from roadstead.gateway.exposition import Exposition
@@ -43,6 +43,7 @@ ENDING = Answer(503, "the gateway ends; try again", 1.0)
 def run(settings: GatewaySettings) -> None:
     """Serve in this process until SIGTERM or SIGINT. Raises when one of its parts ends beyond repair."""
     configure(settings.log_format, settings.log_level)
+    descriptors.raise_limit()
     uvloop.run(serve(settings))
 
 

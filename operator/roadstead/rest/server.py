@@ -16,7 +16,7 @@ from contextlib import AsyncExitStack
 import uvicorn
 import uvloop
 
-from roadstead import __version__, heap
+from roadstead import __version__, descriptors, heap
 from roadstead.access.callers import Callers
 from roadstead.access.rights import Rights
 from roadstead.access.verdicts import Keeping
@@ -52,6 +52,7 @@ KEEP_ALIVE_SECONDS = 75
 def run(settings: ApiSettings) -> None:
     """Serve in this process until SIGTERM or SIGINT. Raises when one of its parts ends beyond repair."""
     configure(settings.log_format, settings.log_level)
+    descriptors.raise_limit()
     uvloop.run(serve(settings))
 
 
