@@ -27,6 +27,7 @@ from hack.cluster.helm import helm
 from hack.cluster.metrics_server import metrics_server
 from roadstead import series
 from roadstead.api.identity import object_id
+from tests.build import raw_deployment
 from tests.clusters import wait_for
 
 ROOT = Path(__file__).parents[2]
@@ -36,6 +37,8 @@ NAMESPACE = "roadstead-system"
 GATEWAY = "deployment/roadstead-gateway"
 FEWEST, MOST = 2, 3
 """Pods of the gateway that its autoscaler may choose from."""
+FRONT = object_id("deployments", "default", "whoami")
+"""Id of the Deployment in front of the example."""
 CRDS = {f"{plural}.roadstead.dev" for plural in ("artifacts", "workloads", "deployments", "platforms")}
 Body = dict[str, Any]
 pytestmark = pytest.mark.timeout(600)
@@ -149,10 +152,32 @@ class World:
         """Where the gateway's Service answers."""
         return f"http://{asking.address(self.local, 'roadstead-gateway', NAMESPACE)}"
 
+    def endpoint(self, kind: str, id: str) -> str:
+        """URL at the gateway's Service."""
+        return f"{self.gateway}/api/v2/endpoints/{kind}/{id}/"
+
     def through_the_gateway(self) -> str:
         """What the example answers to a call by its id."""
-        url = f"{self.gateway}/api/v2/endpoints/workloads/{object_id('workloads', 'default', 'whoami')}/"
+        url = self.endpoint("workloads", object_id("workloads", "default", "whoami"))
         return asking.answer(self.local, url, workload="whoami", token=asking.caller(self.local)).body
+
+    def total_requests(self) -> int | None:
+        """How many requests to the Deployment in front of the example the API tells of; None while it is not known."""
+        url = f"http://{asking.address(self.local, 'roadstead-api', NAMESPACE)}/api/v2/console/deployments/{FRONT}/stats/"
+        headers = {"Authorization": f"Bearer {asking.caller(self.local)}"}
+        answer = httpx.get(url, params={"slowRequestsThreshold": "200"}, headers=headers, timeout=30)
+        assert answer.status_code == 200, answer.text
+        found: int | None = answer.json()["metrics"]["totalRequests"]
+        return found
+
+    def helpers(self, pod: str, cluster: str) -> set[tuple[str, int]]:
+        """Whom the Envoy of a gateway's pod can turn to for that: addresses of the healthy ones, and their priority."""
+        script = "import sys, urllib.request as u; print(u.urlopen(sys.argv[1]).read().decode())"
+        ask = ("python3", "-c", script, "http://127.0.0.1:9901/clusters?format=json")
+        told = json.loads(self.cluster.kubectl("exec", pod, f"--namespace={NAMESPACE}", "--container=gateway", "--", *ask))
+        (found,) = (each for each in told["cluster_statuses"] if each["name"] == cluster)
+        healthy = [host for host in found["host_statuses"] if host["health_status"] == {"eds_health_status": "HEALTHY"}]
+        return {(host["address"]["socket_address"]["address"], host.get("priority", 0)) for host in healthy}
 
     def pod_names(self) -> set[str]:
         """Names of the example's pods."""
@@ -187,7 +212,16 @@ def apply_example(world: World) -> None:
     artifact = yaml.safe_load((EXAMPLE / "artifact.yaml").read_text())
     artifact["spec"]["containerGroups"][0]["containers"][0]["imageUri"] = world.whoami
     workload = yaml.safe_load((EXAMPLE / "workload.yaml").read_text())
-    world.cluster.kubectl("apply", "--server-side", "--namespace=default", "-f", "-", input=yaml.safe_dump_all([artifact, workload]))
+    front = {**raw_deployment("whoami", "whoami"), "metadata": {"name": "whoami"}}
+    objects = yaml.safe_dump_all([front, artifact, workload])  # in this order, since a Deployment's importance is that of the pods too
+    world.cluster.kubectl("apply", "--server-side", "--namespace=default", "-f", "-", input=objects)
+
+
+def call_front(world: World, count: int) -> Counter[int]:
+    """Call the example by the Deployment in front of it, so many times; returns the statuses of the answers."""
+    url, token = world.endpoint("deployments", FRONT), asking.caller(world.local)
+    with httpx.Client(headers={"Authorization": f"Bearer {token}"}, timeout=60) as client:
+        return Counter(client.get(url).status_code for _ in range(count))
 
 
 def with_newer_crds(folder: Path) -> Path:
@@ -223,6 +257,14 @@ def test_install_upgrade_uninstall_and_install_again(world: World, tmp_path: Pat
     assert {"name": "Who am I", "status": "running"}.items() <= world.over_rest(capsys).items()
     answer = world.through_the_gateway()
     assert any(name in answer for name in world.pod_names()), answer
+
+    # Each Envoy has the process beside it, and those of all pods by the name of the headless Service; so does the API, for statistics.
+    gateways = world.get("pods", f"--namespace={NAMESPACE}", "--selector=app.kubernetes.io/component=gateway")["items"]
+    processes = {("127.0.0.1", 0), *((pod["status"]["podIP"], 1) for pod in gateways)}
+    for part in ("authoriser", "control"):
+        wait_for(lambda part=part: world.helpers(gateways[0]["metadata"]["name"], part) == processes, f"all that are {part}")
+    assert call_front(world, 5) == Counter({200: 5})
+    wait_for(lambda: world.total_requests() == 5, "word of five requests")
 
     # An upgrade that changes nothing, and operators that start anew, write nothing.
     wait_for(lambda: "2 of 2 replicas ready" in world.message(), "both pods to be ready", 60)
