@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -169,6 +170,19 @@ class World:
         assert answer.status_code == 200, answer.text
         found: int | None = answer.json()["metrics"]["totalRequests"]
         return found
+
+    def counted(self) -> int:
+        """The same, as soon as it is known and nothing is added any more."""
+        counts = [self.total_requests()]
+
+        def rested() -> bool:
+            time.sleep(1)  # Envoys tell of requests twice a second, and the processes each other as often
+            counts.append(self.total_requests())
+            return counts[-1] is not None and counts[-1] == counts[-2]
+
+        wait_for(rested, "a count that rests")
+        assert counts[-1] is not None
+        return counts[-1]
 
     def helpers(self, pod: str, cluster: str) -> set[tuple[str, int]]:
         """Whom the Envoy of a gateway's pod can turn to for that: addresses of the healthy ones, and their priority."""
@@ -340,7 +354,7 @@ def test_no_request_fails_while_the_gateways_pods_roll(world: World) -> None:
     def rolled_out() -> None:
         world.cluster.kubectl("rollout", "status", GATEWAY, f"--namespace={NAMESPACE}", "--timeout=180s")
 
-    before = world.gateway_pods()
+    before, known = world.gateway_pods(), world.counted()
     with asked_again_and_again(world) as answers:
         wait_many_more(answers)
         world.cluster.kubectl("rollout", "restart", GATEWAY, f"--namespace={NAMESPACE}")
@@ -351,6 +365,25 @@ def test_no_request_fails_while_the_gateways_pods_roll(world: World) -> None:
     assert not before & world.gateway_pods()
     print(Counter(answers))
     assert set(answers) == {"200"}
+    wait_for(lambda: world.total_requests() == known + len(answers), f"word of {known} and {len(answers)} requests")
+
+
+@pytest.mark.long
+def test_no_request_fails_while_a_gateways_process_is_killed(world: World) -> None:
+    """By SIGKILL, so that what only it knew is lost: no more than it was told since its last word to the others."""
+    serve_example(world)
+    wait_for(lambda: len(world.gateway_pods()) == FEWEST, "pods that drain to be gone", 60)
+    (pod, *_), known = sorted(world.gateway_pods()), world.counted()
+    with asked_again_and_again(world) as answers:
+        wait_many_more(answers)
+        kill_process(pod)
+        wait_for(lambda: gateway_restarts(world, pod) == 1, "the kubelet to start it again", 60)
+        world.cluster.kubectl("wait", "--for=condition=Ready", f"pod/{pod}", f"--namespace={NAMESPACE}", "--timeout=60s")
+        wait_many_more(answers)
+    print(Counter(answers))
+    assert set(answers) == {"200"}
+    print(f"{known + len(answers)} requests, of which {world.counted()} are known")
+    assert len(answers) / 2 < world.counted() - known <= len(answers)
 
 
 @pytest.mark.long
@@ -398,6 +431,24 @@ def test_the_gateway_scales_by_its_cpu(world: World, tmp_path: Path) -> None:
         world.deploy("upgrade", f"--values={former}", "--force-conflicts")
 
 
+def kill_process(pod: str) -> None:
+    """SIGKILL to the process beside Envoy, which alone has been told the pod's name."""
+    told = f"ROADSTEAD_IDENTITY={pod}".encode()
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it has just ended
+            if told in (process / "environ").read_bytes().split(b"\0"):
+                found.append(int(process.name))
+    (pid,) = found
+    os.kill(pid, signal.SIGKILL)
+
+
+def gateway_restarts(world: World, pod: str) -> int:
+    """How often the process beside Envoy was started again."""
+    statuses = world.get("pod", pod, f"--namespace={NAMESPACE}")["status"]["containerStatuses"]
+    return int(next(each["restartCount"] for each in statuses if each["name"] == "gateway"))
+
+
 def utilization(world: World) -> int | None:
     """Percent of Envoy's request, as the HPA has been told; None while it says that it can't scale on that."""
     status = world.get("hpa", "roadstead-gateway", f"--namespace={NAMESPACE}").get("status", {})
@@ -442,9 +493,8 @@ def wait_many_more(answers: list[str]) -> None:
 
 @contextmanager
 def asked_again_and_again(world: World) -> Iterator[list[str]]:
-    """Eight clients call the example for the length of the block; the list has the status of each answer, or what came instead."""
-    url = f"{world.gateway}/api/v2/endpoints/workloads/{object_id('workloads', 'default', 'whoami')}/"
-    headers = {"Authorization": f"Bearer {asking.caller(world.local)}"}
+    """Eight clients call the Deployment for the length of the block; the list has the status of each answer, or what came instead."""
+    url, headers = world.endpoint("deployments", FRONT), {"Authorization": f"Bearer {asking.caller(world.local)}"}
     over, answers = threading.Event(), list[str]()
 
     def ask() -> None:
