@@ -7,6 +7,7 @@ real hour is exact is shown in tests/unit/gateway/test_ledger.py.
 from __future__ import annotations
 
 import asyncio
+import http.client
 import json
 import threading
 import time
@@ -16,6 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
+from urllib.parse import urlsplit
 
 import aiohttp
 import httpx
@@ -47,13 +49,14 @@ from tests.support.gateways import (
     SCALER_HOST,
     Replica,
     certificates,
+    figure,
     gateway_access,
     running_gateway,
     scaler_authentication,
 )
 from tests.support.rest import account
 from tests.support.sampler import sampling
-from tests.world import asleep, gateway, here, new_namespace, status
+from tests.world import asleep, condition, gateway, here, new_namespace, room, status, wait_state
 
 pytestmark = pytest.mark.timeout(420)
 Body = dict[str, Any]
@@ -62,6 +65,9 @@ PHASES = ("decide", "schedule", "pull", "start", "ready", "total")
 AWAY_SECONDS = 20.0
 MINUTE_SECONDS, HOUR_SECONDS = 1.0, 60.0
 """As the gateway counts here."""
+WAKE_SECONDS, RETRY_SECONDS = 6, 30
+"""Platform's, in the test of a wake that fails: the back-off is still on when KEDA has given up and the operator says so."""
+LEFT = 'roadstead_gateway_held_requests_lost_total{reason="client_left"}'
 SCALING = {"cooldownSeconds": 8, "pollingIntervalSeconds": 2, "scaleDownStabilizationSeconds": 5}
 
 
@@ -130,6 +136,17 @@ def workload(world: World, namespace: str, name: str, *, runtime: Body) -> None:
     apply(world.cluster, here(namespace, raw_whoami(name, world.image, runtime=runtime)))
 
 
+def ask_and_leave(world: World, namespace: str, token: str) -> None:
+    """A caller of a Workload at zero who is held, and then closes the connection."""
+    url = urlsplit(world.url(namespace, "chat"))
+    left = figure(world.gateway, LEFT)
+    connection = http.client.HTTPConnection(url.netloc, timeout=30)
+    connection.request("GET", url.path, headers={"Authorization": f"Bearer {token}"})
+    wait_for(lambda: figure(world.gateway, "roadstead_gateway_held_requests") == 1, "it to be held")
+    connection.close()
+    wait_for(lambda: figure(world.gateway, LEFT) == left + 1, "word that it has left")
+
+
 def told_metric(world: World, namespace: str) -> str:
     """What the Workload says it is scaled on; the HPA writes the count before its reasons."""
     return str(status(world.cluster, namespace, "chat").get("scaler", {}).get("metric", ""))
@@ -181,13 +198,14 @@ def in_flight(url: str, token: str, count: int) -> Iterator[list[str]]:
 
 
 def test_from_zero_to_many_and_back(world: World, namespace: str) -> None:
-    """Concurrency: the first request waits and is answered; load makes replicas; without any it falls asleep again."""
+    """Concurrency: the first caller leaves, the next one finds a pod; load makes replicas; without any it falls asleep again."""
     workload(world, namespace, "chat", runtime=autoscaling("httpRequestsConcurrency", 4, 0, 3))
     token = account(world.cluster, namespace, "caller", "roadstead-invoke")
     wait_for(lambda: asleep(world.cluster, namespace, "chat"), "zero", 90)
-    first = httpx.get(world.url(namespace, "chat"), headers={"Authorization": f"Bearer {token}"}, timeout=90)
-    assert first.status_code == 200, first.text
-    assert "total=" in first.headers["x-roadstead-cold-start"]
+    ask_and_leave(world, namespace, token)
+    wait_for(lambda: status(world.cluster, namespace, "chat").get("readyReplicas") == 1, "a pod for nobody", 60)
+    answer = httpx.get(world.url(namespace, "chat"), headers={"Authorization": f"Bearer {token}"}, timeout=90)
+    assert answer.status_code == 200, answer.text
     with in_flight(world.url(namespace, "chat"), token, 12) as failed:
         world.wait_replicas(namespace, "chat", 3, 3)
         wait_for(lambda: status(world.cluster, namespace, "chat").get("readyReplicas") == 3, "three ready pods", 60)
@@ -222,6 +240,43 @@ def test_never_down_while_busy_because_somebody_is_away(world: World, namespace:
     assert {sample.wanted for sample in sampler.samples} == {3}, sampler.story()
     # Without a sibling nobody is there to say who may call; KEDA is in no request's way.
     assert not [each for each in failed if who == "KEDA" or not each.startswith("503")], failed[:5]
+    wait_for(lambda: asleep(world.cluster, namespace, "chat"), "zero again", 120)
+
+
+@pytest.mark.long
+def test_a_wake_that_fails_is_told_and_tried_again(world: World, namespace: str, request: pytest.FixtureRequest) -> None:
+    """Gateway, KEDA and operator together: nobody waits any more, there is no room, and later there is."""
+    platform(world.cluster, world.gateway, wakeLimitSeconds=WAKE_SECONDS, retrySeconds=RETRY_SECONDS)
+    request.addfinalizer(lambda: platform(world.cluster, world.gateway))
+    request.addfinalizer(lambda: room(world.cluster, there=True))
+    workload(world, namespace, "chat", runtime=autoscaling("httpRequestsConcurrency", 4, 0, 3))
+    token = account(world.cluster, namespace, "caller", "roadstead-invoke")
+    wait_for(lambda: asleep(world.cluster, namespace, "chat"), "zero", 90)
+    room(world.cluster, there=False)
+
+    def call() -> httpx.Response:
+        return httpx.get(world.url(namespace, "chat"), headers={"Authorization": f"Bearer {token}"}, timeout=90)
+
+    ask_and_leave(world, namespace, token)
+    waiting = wait_state(world.cluster, namespace, "submitted")
+    assert set(waiting["lastWake"]) == {"at"}
+    assert world.replicas(namespace, "chat") == 1
+    failed = wait_state(world.cluster, namespace, "errored", seconds=90)
+    assert condition(failed, "Stalled")["reason"] == "WakeFailed"
+    assert "has no node" in failed["message"]
+    assert (failed["lastWake"]["succeeded"], failed["lastWake"]["message"]) == (False, failed["message"])
+    refused = call()
+    assert (refused.status_code, refused.json()["detail"]) == (503, failed["message"])
+    assert 1 <= int(refused.headers["retry-after"]) <= RETRY_SECONDS
+    assert world.replicas(namespace, "chat") == 0
+
+    room(world.cluster, there=True)
+    time.sleep(int(refused.headers["retry-after"]))
+    answer = wait_for(lambda: found if (found := call()).status_code == 200 else None, "the one that tries", 10, pause=1)
+    assert answer is not None
+    assert "total=" in answer.headers["x-roadstead-cold-start"]
+    assert "lastWake" not in wait_state(world.cluster, namespace, "running")
+    assert condition(status(world.cluster, namespace), "Stalled").get("status") != "True"
     wait_for(lambda: asleep(world.cluster, namespace, "chat"), "zero again", 120)
 
 
