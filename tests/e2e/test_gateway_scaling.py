@@ -67,6 +67,7 @@ MINUTE_SECONDS, HOUR_SECONDS = 1.0, 60.0
 """As the gateway counts here."""
 WAKE_SECONDS, RETRY_SECONDS = 6, 30
 """Platform's, in the test of a wake that fails: the back-off is still on when KEDA has given up and the operator says so."""
+WOKEN = 'roadstead_gateway_cold_start_seconds_count{phase="total"}'
 LEFT = 'roadstead_gateway_held_requests_lost_total{reason="client_left"}'
 SCALING = {"cooldownSeconds": 8, "pollingIntervalSeconds": 2, "scaleDownStabilizationSeconds": 5}
 
@@ -202,8 +203,10 @@ def test_from_zero_to_many_and_back(world: World, namespace: str) -> None:
     workload(world, namespace, "chat", runtime=autoscaling("httpRequestsConcurrency", 4, 0, 3))
     token = account(world.cluster, namespace, "caller", "roadstead-invoke")
     wait_for(lambda: asleep(world.cluster, namespace, "chat"), "zero", 90)
+    woken = figure(world.gateway, WOKEN)
     ask_and_leave(world, namespace, token)
     wait_for(lambda: status(world.cluster, namespace, "chat").get("readyReplicas") == 1, "a pod for nobody", 60)
+    wait_for(lambda: figure(world.gateway, WOKEN) == woken + 1, "word of a wake that went on to its end")
     answer = httpx.get(world.url(namespace, "chat"), headers={"Authorization": f"Bearer {token}"}, timeout=90)
     assert answer.status_code == 200, answer.text
     with in_flight(world.url(namespace, "chat"), token, 12) as failed:
