@@ -1,4 +1,5 @@
-"""Long answers arrive whole when their pods have to go: real pods, taken away or replaced in the middle of events, WebSockets and uploads.
+"""Long answers arrive whole when their pods have to go: real pods, taken away or replaced in the middle of events, WebSockets, uploads
+and calls of gRPC.
 
 A pod that goes serves on for DRAIN_SECONDS, then gets SIGTERM and its grace. What is shown here outlasts the drain: every answer goes on
 for a while after SIGTERM, says so, and ends in order.
@@ -7,10 +8,12 @@ for a while after SIGTERM, says so, and ends in order.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
+import grpc
 import httpx
 import pytest
 
@@ -18,7 +21,7 @@ from hack.cluster import images, preflight
 from hack.cluster.full import FullCluster, full_cluster
 from tests.build import raw_deployment, raw_workload
 from tests.clusters import apply, install_crds, install_rbac, operator_access, running_operator, wait_for
-from tests.support import streamer
+from tests.support import grpc_streamer, streamer
 from tests.support.callers import ways
 from tests.support.gateways import Replica, gateway_access, running_gateway
 from tests.support.rest import account
@@ -34,10 +37,11 @@ MOST = 10 * REPLICAS
 
 @dataclass(frozen=True)
 class World:
-    """A cluster with real pods, the operator and a gateway."""
+    """A cluster with real pods, the operator and a gateway; an image with Python, and one with grpcio too."""
 
     cluster: FullCluster
     image: str
+    grpc_image: str
     gateway: Replica
 
 
@@ -47,10 +51,11 @@ def world() -> Iterator[World]:
         pytest.skip("this machine can't run containers: " + "; ".join(problems))
     with full_cluster() as cluster:
         image = cluster.push_image(images.whoami_image(), "roadstead/whoami")
+        grpc_image = cluster.push_image(images.operator_image(), "roadstead/roadstead")
         install_crds(cluster)
         install_rbac(cluster)
         with running_gateway(cluster, gateway_access(cluster)) as one, running_operator(cluster, operator_access(cluster)):
-            yield World(cluster, image, one)
+            yield World(cluster, image, grpc_image, one)
 
 
 @pytest.fixture
@@ -64,13 +69,16 @@ def pods(world: World, namespace: str) -> set[str]:
     return set(world.cluster.kubectl("get", "pods", "-n", namespace, "-l", f"roadstead.dev/workload={NAME}", "-o", "name").split())
 
 
-def serve(world: World, namespace: str) -> None:
-    """Three ready pods, and a Deployment in front of them."""
-    probe = {"path": "/readyz", "initialDelaySeconds": 0, "periodSeconds": 1, "timeoutSeconds": 5}
+def serve(world: World, namespace: str, *, calls: bool) -> None:
+    """Three ready pods, of the server for ``calls`` of gRPC or of the other, and a Deployment in front of them."""
+    server = grpc_streamer if calls else streamer
+    timing = {"initialDelaySeconds": 0, "periodSeconds": 1, "timeoutSeconds": 5}
+    probe = {"path": "/readyz", **timing, **({"port": grpc_streamer.READY_PORT} if calls else {})}
     entrypoint = ["/usr/bin/python3", "-c", "import os; exec(os.environ['SERVER'])"]
-    server = {"name": "SERVER", "value": Path(streamer.__file__).read_text()}
-    asked = {"resourceRequest": {"cpu": 0.1, "memory": "64Mi"}, "readinessProbe": probe}
-    container = {"imageUri": world.image, "entrypoint": entrypoint, "environmentVars": [server], **asked}
+    variables = [{"name": "SERVER", "value": Path(server.__file__).read_text()}]
+    asked = {"resourceRequest": {"cpu": 0.1, "memory": "128Mi"}, "readinessProbe": probe}
+    image = {"imageUri": world.grpc_image, "protocol": "h2c"} if calls else {"imageUri": world.image}
+    container = {**image, "entrypoint": entrypoint, "environmentVars": variables, **asked}
     inline = {"status": "registered", "containerGroups": [{"containers": [container]}]}
     apply(world.cluster, here(namespace, raw_workload(NAME, inline=inline, runtime={"replicaCount": REPLICAS})))
     apply(world.cluster, here(namespace, raw_deployment(FRONT, NAME)))
@@ -88,9 +96,13 @@ def rolls(world: World, namespace: str) -> None:
     patch(world.cluster, "rsw", NAME, namespace, restartedAt="2026-11-25T12:00:00Z")
 
 
-def open_everywhere(streams: Streams, urls: list[str], names: set[str]) -> None:
-    """Events and WebSockets until every pod carries one of each; uploads, which are told only at their end where they went, as many."""
-    for kind in (Kind.EVENTS, Kind.SOCKET):
+def open_everywhere(streams: Streams, urls: list[str], names: set[str], kinds: Collection[Kind]) -> None:
+    """Of each kind until every pod carries one; uploads, which are told only at their end where they went, as many."""
+    for kind in kinds:
+        if kind is Kind.UPLOAD:
+            for number in range(2 * len(names)):
+                streams.open(kind, urls[number % len(urls)])
+            continue
         opened: list[Stream] = []
         while {each.pod for each in opened} != names:
             assert len(opened) < MOST, f"{kind}: {Counter(each.pod for each in opened)} of {names}"
@@ -98,32 +110,45 @@ def open_everywhere(streams: Streams, urls: list[str], names: set[str]) -> None:
             wait_for(lambda one=one: one.lines or one.ended, f"the first of {kind}", 60)
             assert not one.ended, one.flaw()
             opened.append(one)
-    for number in range(2 * len(names)):
-        streams.open(Kind.UPLOAD, urls[number % len(urls)])
 
 
+def finish(url: str, token: str, *, calls: bool) -> None:
+    """Tell the one pod that is left."""
+    if not calls:
+        answer = httpx.get(f"{url}finish", headers={"Authorization": f"Bearer {token}"}, timeout=60)
+        assert answer.status_code == 200, answer.text
+        return
+    where = urlsplit(url)
+    with grpc.insecure_channel(where.netloc) as channel:
+        call = channel.unary_unary(f"{where.path}test.Lines/Finish")
+        assert call(b"", metadata=(("authorization", f"Bearer {token}"),), timeout=60) == b"{}"
+
+
+@pytest.mark.parametrize("kinds", [(Kind.EVENTS, Kind.SOCKET, Kind.UPLOAD), (Kind.CALL,)], ids=["HTTP", "gRPC"])
 @pytest.mark.parametrize(("cause", "staying"), [(scales_down, 1), (rolls, 0)])
-def test_long_answers_arrive_whole(world: World, namespace: str, cause: Callable[[World, str], None], staying: int) -> None:
+def test_long_answers_arrive_whole(
+    world: World, namespace: str, cause: Callable[[World, str], None], staying: int, kinds: tuple[Kind, ...]
+) -> None:
     """Half of them come to the Workload itself, half by a Deployment in front of it."""
-    serve(world, namespace)
+    calls = Kind.CALL in kinds
+    serve(world, namespace, calls=calls)
     before = pods(world, namespace)
     names = {name.removeprefix("pod/") for name in before}
     token = account(world.cluster, namespace, "caller", "roadstead-invoke")
     urls = [f"{world.gateway.url}{path}" for path in ways(namespace, NAME, FRONT)]
     with streaming(token) as streams:
-        open_everywhere(streams, urls, names)
+        open_everywhere(streams, urls, names, kinds)
         told = [each for each in streams.opened if each.kind is not Kind.UPLOAD]
         cause(world, namespace)
         wait_for(lambda: len({each.pod for each in told if not each.ended}) <= staying, "the streams of pods that go to end", 180)
         streams.hurry()
         wait_for(lambda: len(before & pods(world, namespace)) == staying, "the pods to be gone", 120)
         if staying:
-            finish = httpx.get(f"{urls[0]}finish", headers={"Authorization": f"Bearer {token}"}, timeout=60)
-            assert finish.status_code == 200, finish.text
+            finish(urls[0], token, calls=calls)
         wait_for(lambda: all(each.ended for each in streams.opened), "all streams to end", 120)
     gone = names - {name.removeprefix("pod/") for name in pods(world, namespace)}
     assert len(gone) == REPLICAS - staying
-    for kind in Kind:
+    for kind in kinds:
         ended = [each for each in streams.opened if each.kind is kind]
         outlasted = [each for each in ended if each.outlasted]
         after = sum(line["terminating"] for each in ended for line in each.lines)
@@ -133,5 +158,5 @@ def test_long_answers_arrive_whole(world: World, namespace: str, cause: Callable
     assert {each.pod for each in told if each.outlasted} == gone
     assert all(each.outlasted == (each.pod in gone) for each in told)
     uploaded = {each.pod for each in streams.opened if each.kind is Kind.UPLOAD and each.outlasted}
-    assert uploaded
+    assert bool(uploaded) == (Kind.UPLOAD in kinds)
     assert uploaded <= gone

@@ -1,4 +1,4 @@
-"""Long requests through the gateway to pods that run ``streamer.py``: which pod carries each, and whether it arrived whole.
+"""Long requests through the gateway to pods that run ``streamer.py`` or its like for gRPC: which pod carries each, and whether it is whole.
 
 They run in a thread with a loop of its own, so that a test may wait for the cluster while they go on.
 """
@@ -15,8 +15,11 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
+from urllib.parse import urlsplit
 
 import aiohttp
+import grpc
+import grpc.aio
 
 Body = dict[str, Any]
 PIECES, PIECE_BYTES, PAUSE_SECONDS = 500, 4096, 1.0
@@ -33,6 +36,8 @@ class Kind(StrEnum):
     EVENTS = "events"
     SOCKET = "socket"
     UPLOAD = "upload"
+    CALL = "test.Lines/Say"
+    """Of gRPC, with a stream for an answer."""
 
 
 @dataclass(slots=True)
@@ -98,12 +103,18 @@ class Streams:
 
     async def _run(self, stream: Stream, url: str) -> None:
         ways: dict[Kind, Callable[[aiohttp.ClientSession, Stream, str], Coroutine[Any, Any, None]]]
-        ways = {Kind.EVENTS: self._events, Kind.SOCKET: self._socket, Kind.UPLOAD: self._upload}
+        ways = {Kind.EVENTS: self._events, Kind.SOCKET: self._socket, Kind.UPLOAD: self._upload, Kind.CALL: self._call}
         timeout = aiohttp.ClientTimeout(total=None, sock_read=None if stream.kind is Kind.UPLOAD else SILENT_SECONDS)
         try:
             async with aiohttp.ClientSession(headers=self._headers, timeout=timeout) as session:
                 await ways[stream.kind](session, stream, url)
-        except (aiohttp.ClientError, OSError, ValueError, TypeError) as error:  # the latter two: a line that isn't whole
+        except (
+            aiohttp.ClientError,
+            grpc.aio.AioRpcError,
+            OSError,
+            ValueError,
+            TypeError,
+        ) as error:  # the last: a line in parts
             stream.failure = repr(error)
         finally:
             stream.ended = True
@@ -120,6 +131,14 @@ class Streams:
                 stream.lines.append(json.loads(message.data))
         if socket.close_code != CLOSED_WELL:
             stream.failure = f"closed with {socket.close_code}"
+
+    async def _call(self, _session: aiohttp.ClientSession, stream: Stream, url: str) -> None:
+        where = urlsplit(url)
+        headers = tuple((name.lower(), value) for name, value in self._headers.items())
+        options = (("grpc.use_local_subchannel_pool", 1),)  # else all calls share a connection
+        async with grpc.aio.insecure_channel(where.netloc, options=options) as channel:
+            async for said in channel.unary_stream(where.path)(b"", metadata=headers):
+                stream.lines.append(json.loads(said))
 
     async def _upload(self, session: aiohttp.ClientSession, stream: Stream, url: str) -> None:
         content = os.urandom(PIECES * PIECE_BYTES)
