@@ -80,8 +80,10 @@ def serve(world: World, namespace: str, *, calls: bool) -> None:
     image = {"imageUri": world.grpc_image, "protocol": "h2c"} if calls else {"imageUri": world.image}
     container = {**image, "entrypoint": entrypoint, "environmentVars": variables, **asked}
     inline = {"status": "registered", "containerGroups": [{"containers": [container]}]}
-    apply(world.cluster, here(namespace, raw_workload(NAME, inline=inline, runtime={"replicaCount": REPLICAS})))
+    # The Deployment's importance is the pods' too: if it came later they would be replaced at once.
     apply(world.cluster, here(namespace, raw_deployment(FRONT, NAME)))
+    wait_for(lambda: status(world.cluster, namespace, FRONT, "rsd"), "the operator to know the Deployment")
+    apply(world.cluster, here(namespace, raw_workload(NAME, inline=inline, runtime={"replicaCount": REPLICAS})))
     wait_for(lambda: status(world.cluster, namespace, NAME).get("readyReplicas") == REPLICAS, "ready pods", 120)
     wait_for(lambda: active_workload(world.cluster, namespace, FRONT) == NAME, "the Deployment to have its Workload", 60)
 
