@@ -11,7 +11,7 @@ import http.client
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -20,6 +20,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import aiohttp
+import grpc
 import httpx
 import pytest
 from kubernetes.utils.quantity import parse_quantity
@@ -29,6 +30,7 @@ from hack.cluster.full import FullCluster, full_cluster
 from hack.cluster.keda import Keda, keda
 from hack.cluster.metrics_server import metrics_server
 from roadstead.api.identity import object_id
+from roadstead.gateway.scaler.protocol import MESSAGES, SERVICE
 from tests.bench.document import write
 from tests.bench.measure import scaled, share
 from tests.build import autoscaling, raw_deployment, raw_whoami
@@ -65,6 +67,20 @@ PHASES = ("decide", "schedule", "pull", "start", "ready", "total")
 AWAY_SECONDS = 20.0
 MINUTE_SECONDS, HOUR_SECONDS = 1.0, 60.0
 """As the gateway counts here."""
+BURNING = """
+import runpy, threading, time
+
+def burn():
+    while True:
+        until = time.thread_time() + 0.01
+        while time.thread_time() < until:
+            pass
+        time.sleep(0.25)
+
+threading.Thread(target=burn, daemon=True).start()
+runpy.run_path("/app/whoami.py", run_name="__main__")
+"""
+"""The example's server, which takes some four fifths of its CPU without being asked anything."""
 WAKE_SECONDS, RETRY_SECONDS = 6, 30
 """Platform's, in the test of a wake that fails: the back-off is still on when KEDA has given up and the operator says so."""
 WOKEN = 'roadstead_gateway_cold_start_seconds_count{phase="total"}'
@@ -133,8 +149,11 @@ def platform(cluster: FullCluster, one: Replica, **more: Any) -> None:
     declare_platform(cluster, gateway={"scalerAddress": address, "scalerAuthentication": "roadstead-scaler", **more}, scaling=SCALING)
 
 
-def workload(world: World, namespace: str, name: str, *, runtime: Body) -> None:
-    apply(world.cluster, here(namespace, raw_whoami(name, world.image, runtime=runtime)))
+def workload(world: World, namespace: str, name: str, *, runtime: Body, entrypoint: tuple[str, ...] = ()) -> None:
+    made = raw_whoami(name, world.image, runtime=runtime)
+    if entrypoint:
+        made["spec"]["artifact"]["containerGroups"][0]["containers"][0]["entrypoint"] = list(entrypoint)
+    apply(world.cluster, here(namespace, made))
 
 
 def ask_and_leave(world: World, namespace: str, token: str) -> None:
@@ -148,9 +167,9 @@ def ask_and_leave(world: World, namespace: str, token: str) -> None:
     wait_for(lambda: figure(world.gateway, LEFT) == left + 1, "word that it has left")
 
 
-def told_metric(world: World, namespace: str) -> str:
+def told_metric(world: World, namespace: str, name: str = "chat") -> str:
     """What the Workload says it is scaled on; the HPA writes the count before its reasons."""
-    return str(status(world.cluster, namespace, "chat").get("scaler", {}).get("metric", ""))
+    return str(status(world.cluster, namespace, name).get("scaler", {}).get("metric", ""))
 
 
 def told_count(world: World, namespace: str) -> int:
@@ -158,6 +177,19 @@ def told_count(world: World, namespace: str) -> int:
     seen = (get(world.cluster, "horizontalpodautoscalers.autoscaling", "keda-hpa-chat", namespace) or {}).get("status", {})
     external = [metric["external"] for metric in seen.get("currentMetrics") or () if metric.get("type") == "External"]
     return round(parse_quantity(external[0]["current"]["averageValue"]) * seen["currentReplicas"]) if external else -1
+
+
+@contextmanager
+def hourly(world: World, namespace: str) -> Iterator[Callable[[], int]]:
+    """How many requests of the last hour the gateway tells of now, asked as KEDA does."""
+    folder = world.cluster.state / CERTIFICATES
+    credentials = grpc.ssl_channel_credentials(*((folder / name).read_bytes() for name in ("ca.crt", "client.key", "client.crt")))
+    made = get(world.cluster, "scaledobjects.keda.sh", "chat", namespace) or {}
+    ref = MESSAGES["ScaledObjectRef"](name="chat", namespace=namespace, scalerMetadata=made["spec"]["triggers"][0]["metadata"])
+    question = MESSAGES["GetMetricsRequest"](scaledObjectRef=ref, metricName="s0-requests").SerializeToString()
+    with grpc.secure_channel(f"{SCALER_HOST}:{world.gateway.ports['scaler']}", credentials) as channel:
+        ask = channel.unary_unary(f"/{SERVICE}/GetMetrics", response_deserializer=MESSAGES["GetMetricsResponse"].FromString)
+        yield lambda: round(ask(question, timeout=10).metricValues[0].metricValueFloat)
 
 
 def burst(url: str, token: str, count: int) -> float:
@@ -302,8 +334,9 @@ def test_the_hour_slides(world: World, namespace: str) -> None:
     workload(world, namespace, "chat", runtime=autoscaling("httpRequestsPerHour", 30, 1, 3))
     token = account(world.cluster, namespace, "caller", "roadstead-invoke")
     wait_for(lambda: status(world.cluster, namespace, "chat").get("readyReplicas") == 1, "a ready pod", 90)
-    with sampling(world.cluster, namespace) as sampler:
+    with sampling(world.cluster, namespace) as sampler, hourly(world, namespace) as count:
         wait_for(lambda: sampler.samples, "the first look")
+        time.sleep((0.45 - time.time()) % MINUTE_SECONDS)  # amid a minute of the gateway's: half of one early or late would show
         first = burst(world.url(namespace, "chat"), token, 55)
         world.wait_replicas(namespace, "chat", 2, 2)
         wait_for(lambda: told_count(world, namespace) == 55, "word of 55 requests")
@@ -312,7 +345,11 @@ def test_the_hour_slides(world: World, namespace: str) -> None:
         world.wait_replicas(namespace, "chat", 3, 3)
         wait_for(lambda: told_count(world, namespace) == 95, "word of both")
         assert time.monotonic() < first + HOUR_SECONDS, "too slow to see both within an hour"
+        wait_for(lambda: count() < 95, "the first to be forgotten", HOUR_SECONDS)
+        assert time.monotonic() >= first + HOUR_SECONDS
         wait_for(lambda: told_count(world, namespace) == 40, "word of the second only", HOUR_SECONDS)
+        wait_for(lambda: count() < 40, "the second to be forgotten", HOUR_SECONDS)
+        assert time.monotonic() >= second + HOUR_SECONDS
         world.wait_replicas(namespace, "chat", 1, 1, 2 * HOUR_SECONDS)
         wait_for(lambda: told_count(world, namespace) == 0, "word of none")
     changes = [(after.wanted, after.at) for before, after in pairwise(sampler.samples) if before.wanted != after.wanted]
@@ -372,7 +409,7 @@ def test_twenty_wake_at_once(world: World, namespace: str, request: pytest.Fixtu
 
 @pytest.mark.long
 def test_cpu_and_requests_together(world: World, namespace: str) -> None:
-    """One HPA with both: what asks for more wins. The pods burn nothing, so it is the requests; without them it is the minimum."""
+    """One HPA with both: what asks for more wins, be it requests to pods that burn nothing, or pods that burn and aren't asked."""
 
     def measured() -> set[str]:
         found = json.loads(world.cluster.kubectl("get", "hpa", "-n", namespace, "-o", "json"))["items"]
@@ -380,12 +417,14 @@ def test_cpu_and_requests_together(world: World, namespace: str) -> None:
         cpu = {"cpu" for metric in metrics if (metric.get("resource") or {}).get("current", {}).get("averageUtilization") is not None}
         return cpu | {"requests" for metric in metrics if (metric.get("external") or {}).get("current", {}).get("averageValue") is not None}
 
+    def serve(name: str, cpu_target: int, *entrypoint: str) -> None:
+        cpu = {"scalingMetric": "cpuAverageUtilization", "target": cpu_target, "minCount": 1, "maxCount": 3}
+        requests = {"scalingMetric": "httpRequestsInFlight", "target": 4, "minCount": 1, "maxCount": 3}
+        runtime = {"autoscaling": {"enabled": True, "policies": [cpu, requests]}}
+        workload(world, namespace, name, runtime=runtime, entrypoint=entrypoint)
+
     with metrics_server(world.cluster):
-        policies = [
-            {"scalingMetric": "cpuAverageUtilization", "target": 90, "minCount": 1, "maxCount": 3},
-            {"scalingMetric": "httpRequestsInFlight", "target": 4, "minCount": 1, "maxCount": 3},
-        ]
-        workload(world, namespace, "chat", runtime={"autoscaling": {"enabled": True, "policies": policies}})
+        serve("chat", 90)
         token = account(world.cluster, namespace, "caller", "roadstead-invoke")
         wait_for(lambda: status(world.cluster, namespace, "chat").get("readyReplicas") == 1, "a ready pod", 90)
         wait_for(lambda: measured() == {"cpu", "requests"}, "both to be measured", 120)
@@ -394,3 +433,6 @@ def test_cpu_and_requests_together(world: World, namespace: str) -> None:
             wait_for(lambda: told_metric(world, namespace) == "httpRequestsInFlight", "word on the metric", 60)
         assert not failed, failed[:5]
         world.wait_replicas(namespace, "chat", 1, 1, 150)
+        serve("burner", 30, "/usr/bin/python3", "-c", BURNING)
+        world.wait_replicas(namespace, "burner", 3, 3, 150)
+        wait_for(lambda: told_metric(world, namespace, "burner") == "cpuAverageUtilization", "word on the metric", 60)
