@@ -275,17 +275,41 @@ async def test_the_least_busy_pod_is_asked(envoy: LoneEnvoy) -> None:
 
 
 async def test_silence_is_cut_by_the_routes_idle_timeout_alone() -> None:
+    """It begins when a pod has the request, whether somebody was asked about that or not; waiting for a pod has limits of its own."""
+
+    begun: Counter[str] = Counter()
+
     async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = await read_head(reader)
         assert head is not None
+        begun[head.path] += 1
         await asyncio.sleep(0.5 if head.path == "/short" else 60)
         writer.write(reply(200, b"at last"))
 
     async with lone_envoy(idle_timeout_seconds=2) as envoy:
         await envoy.pods(await envoy.listen(silent))
-        short, long = await asyncio.gather(envoy.get("/short"), envoy.get("/long"))
-        assert short.body == b"at last"
-        assert (long.status, "idle timeout" in long.json["detail"]) == (504, True)
+        body = {"method": "POST", "body": b"x" * 100_000}
+
+        async def call() -> None:
+            calls = (envoy.get("/short"), envoy.get("/short", **body), envoy.get("/long"), envoy.get("/long", **body))
+            *short, long, long_with_body = await asyncio.gather(*calls)
+            assert [answer.body for answer in short] == [b"at last"] * 2
+            for answer in (long, long_with_body):
+                assert (answer.status, "idle timeout" in answer.json["detail"]) == (504, True)
+
+        await call()
+        envoy.gate.release = asyncio.Event()
+        held = asyncio.create_task(call())
+        await asyncio.sleep(4)
+        assert not held.done()
+        envoy.gate.release.set()
+        await held
+        envoy.gate.verdict_seconds = 60
+        await envoy.get("/short")
+        asked = len(envoy.gate.asked)
+        await call()
+        assert len(envoy.gate.asked) == asked
+        assert begun["/long"] == 6, "none is tried again"
 
 
 PATHS = ("", "/", "?", "?q=/1", "/?q", "/x", "//x", "//", "/x/", "/%2fx?y=%2f", "/a;b=c", "/x?" + "y" * 2000)

@@ -16,17 +16,21 @@ import pytest
 from hack.cluster.control import ControlCluster
 from tests.build import http_autoscaling, raw_workload
 from tests.clusters import apply, declare_platform, wait_for
-from tests.support.gateways import Replica, figure
+from tests.support.gateways import Replica, figure, wait_route
 from tests.support.place import Place
 from tests.world import here, patch
 
 LIMIT_SECONDS, RETRY_SECONDS = 2, 300
+IDLE_SECONDS = 1
+"""Less than a request may wait for a pod: the one has nothing to do with the other."""
 
 
 @pytest.fixture(autouse=True)
-def limits(cluster: ControlCluster, settings: None) -> None:
+def limits(cluster: ControlCluster, gateway: Replica, settings: None) -> None:
     """Short ones, so that they are met."""
-    declare_platform(cluster, gateway={"coldStartLimitSeconds": LIMIT_SECONDS, "queuePerWorkload": 1, "retrySeconds": RETRY_SECONDS})
+    limits = {"coldStartLimitSeconds": LIMIT_SECONDS, "queuePerWorkload": 1, "retrySeconds": RETRY_SECONDS}
+    declare_platform(cluster, gateway={**limits, "idleTimeoutSeconds": IDLE_SECONDS})
+    wait_route(gateway, IDLE_SECONDS)
 
 
 def at_zero(place: Place, **status: Any) -> str:

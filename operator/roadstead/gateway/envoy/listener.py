@@ -34,7 +34,7 @@ def listener(settings: EnvoySettings) -> dict[str, Any]:
         "path_with_escaped_slashes_action": "KEEP_UNCHANGED",
         "server_header_transformation": "PASS_THROUGH",
         "request_timeout": "0s",
-        "stream_idle_timeout": f"{HELD_SECONDS}s",  # the route's own, once there is one, is the administrator's
+        "stream_idle_timeout": f"{HELD_SECONDS}s",  # of those that wait for the authoriser's word; then the route has the administrator's
         "request_headers_timeout": f"{settings.headers_seconds:g}s",
         "max_request_headers_kb": settings.max_header_kib,
         "delayed_close_timeout": "1s",
@@ -116,7 +116,7 @@ def _own_words() -> dict[str, Any]:
             words(flags("NC", "UH", "UF"), "the service can't be reached at the moment; try again", soon),
             words(status("EQ", 404), "there is nothing to call here"),
             words(flags("UC"), "the service has closed the connection without an answer"),
-            words(flags("SI"), "nothing has moved for too long (the gateway's idle timeout)"),
+            words(flags("SI", "UT"), "nothing has moved for too long (the gateway's idle timeout)"),
             words(status("EQ", 403), "there is nothing here that such a connection could be upgraded to"),
             words(status("EQ", 400), "this is not a valid HTTP request"),
             words(status("EQ", 408), "the head of the request has not arrived in time"),

@@ -163,6 +163,7 @@ def routes(idle_timeout_seconds: int) -> route_pb2.RouteConfiguration:
                         "direct_response": {"status": 200, "body": {"inline_string": "ok"}},
                         "typed_per_filter_config": unasked,
                     },
+                    *(_waiting(kind) for kind in KINDS),
                     *(_endpoint(kind, action) for kind in KINDS),
                     {
                         "match": {"prefix": "/"},
@@ -180,13 +181,26 @@ def _script(**config: Any) -> dict[str, Any]:
     return {"envoy.filters.http.lua": {"@type": "type.googleapis.com/envoy.extensions.filters.http.lua.v3.LuaPerRoute", **config}}
 
 
+def _waiting(kind: str) -> dict[str, Any]:
+    """The route of one kind while the authoriser is asked, which may hold a request for longer than the administrator's idle timeout."""
+    return {
+        "match": {"prefix": _prefix(kind), "headers": [{"name": CLUSTER_HEADER, "present_match": False}]},
+        "route": {"cluster_header": CLUSTER_HEADER},
+    }
+
+
 def _endpoint(kind: str, action: dict[str, Any]) -> dict[str, Any]:
-    """The route of one kind, for requests about which the authoriser is asked."""
-    prefix = f"/api/v2/endpoints/{kind}/"
+    """The route of one kind for requests that the authoriser has let through.
+
+    Envoy's timer of the stream runs on with the old limit until something moves, and for a request without a body nothing does. So a second
+    one begins when the pod has the whole request. A pod that never answers the head of a WebSocket is left to the client's patience.
+    """
+    prefix = _prefix(kind)
     rewrite = {"pattern": {"regex": f"^{prefix}[^/?]+/?"}, "substitution": "/"}
+    retries = {**action["retry_policy"], "per_try_idle_timeout": action["idle_timeout"]}
     return {
         "match": {"prefix": prefix},
-        "route": {**action, "cluster_header": CLUSTER_HEADER, "regex_rewrite": rewrite},
+        "route": {**action, "retry_policy": retries, "cluster_header": CLUSTER_HEADER, "regex_rewrite": rewrite},
         "request_headers_to_remove": [CLUSTER_HEADER],
         # All ids are of one length: what goes before the service's own path is the path's beginning.
         "request_headers_to_add": [
@@ -196,6 +210,10 @@ def _endpoint(kind: str, action: dict[str, Any]) -> dict[str, Any]:
             }
         ],
     }
+
+
+def _prefix(kind: str) -> str:
+    return f"/api/v2/endpoints/{kind}/"
 
 
 class EnvoyUpstreams:
