@@ -180,19 +180,6 @@ async def test_grpc_through_h2c(envoy: LoneEnvoy) -> None:
         await server.stop(0)
 
 
-async def test_https_upstream_and_its_last_resort(envoy: LoneEnvoy, tmp_path: Path) -> None:
-    """The container's certificate is nobody's we know. The answerer, behind it in the same cluster, speaks no TLS."""
-    pair = Authority.create(tmp_path).server("pod", ["pod"], [])
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(pair.certificate, pair.key)
-    echo = Echo()
-    await envoy.pods(await envoy.listen(echo, ssl=context), protocol=Protocol.HTTPS)
-    assert (await envoy.get("/x")).body == b"echo"
-    await envoy.pods(protocol=Protocol.HTTPS)
-    nobody = await envoy.get("/x")
-    assert (nobody.status, nobody.header("retry-after")) == (503, "1")
-
-
 async def test_a_request_that_reached_a_pod_is_never_repeated(envoy: LoneEnvoy) -> None:
     """The pod reads it whole and dies without a word: nobody knows what it did, so nobody may do it again."""
     begun: Counter[str] = Counter()

@@ -23,6 +23,12 @@ With underscores too, whatever it is that they stand for: WSGI and CGI take both
 
 
 def listener(settings: EnvoySettings) -> dict[str, Any]:
+    # What the script says comes with the routes (resources.py).
+    filters = [
+        _filter("lua", "lua.v3.Lua"),
+        _authorization(settings.node),
+        _filter("router", "router.v3.Router", suppress_envoy_headers=True),
+    ]
     manager = {
         "@type": f"{TYPE}envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
         "stat_prefix": "gateway",
@@ -51,7 +57,7 @@ def listener(settings: EnvoySettings) -> dict[str, Any]:
             "initial_connection_window_size": 4 * MIB,
             "connection_keepalive": {"interval": "60s", "timeout": "20s"},
         },
-        "upgrade_configs": [{"upgrade_type": "websocket"}],
+        "upgrade_configs": [{"upgrade_type": "websocket", "filters": [_in_http_1(), *filters]}],
         "early_header_mutation_extensions": [
             {
                 "name": "envoy.http.early_header_mutation.header_mutation",
@@ -63,12 +69,7 @@ def listener(settings: EnvoySettings) -> dict[str, Any]:
         ],
         "local_reply_config": _own_words(),
         "rds": {"route_config_name": ROUTE, "config_source": {"ads": {}, "resource_api_version": "V3"}},
-        # What the script says comes with the routes (resources.py).
-        "http_filters": [
-            _filter("lua", "lua.v3.Lua"),
-            _authorization(settings.node),
-            _filter("router", "router.v3.Router", suppress_envoy_headers=True),
-        ],
+        "http_filters": filters,
     }
     return {
         "name": "gateway",
@@ -124,6 +125,16 @@ def _own_words() -> dict[str, Any]:
         ],
         "body_format": {"json_format": {"detail": "%LOCAL_REPLY_BODY%"}, "content_type": "application/json"},
     }
+
+
+def _in_http_1() -> dict[str, Any]:
+    """A filter that has pods which speak TLS agree on HTTP/1.1 for this request.
+
+    Few servers take a WebSocket in HTTP/2 (RFC 8441), and Envoy doesn't go back to 1.1 for the others
+    (https://github.com/envoyproxy/envoy/issues/37020).
+    """
+    version = {"object_key": "envoy.network.application_protocols", "format_string": {"text_format_source": {"inline_string": "http/1.1"}}}
+    return _filter("set_filter_state", "set_filter_state.v3.Config", on_request_headers=[version])
 
 
 def _authorization(node: str) -> dict[str, Any]:
