@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from roadstead.gateway.envoy.listener import listener
-from roadstead.gateway.envoy.resources import ANSWERS, HTTP_OPTIONS, LIMITS
+from roadstead.gateway.envoy.resources import ANSWERS, HTTP_OPTIONS, KEPT_ALIVE, LIMITS
 from roadstead.gateway.envoy.settings import TYPE, EnvoySettings, address
 from roadstead.latencies import BOUNDS
 
@@ -89,6 +89,7 @@ def _cluster(name: str, settings: EnvoySettings, port: int, peer_port: int, whic
         "type": "STRICT_DNS",
         "dns_lookup_family": "ALL",
         "connect_timeout": "1s",
+        "upstream_connection_options": KEPT_ALIVE,
         # A process that is gone refuses at once; one that hangs is found out.
         "health_checks": [
             {

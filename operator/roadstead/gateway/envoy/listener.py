@@ -6,11 +6,12 @@ the parts of the gateway speak to each other.
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterable
 from typing import Any, Final
 
 from roadstead.gateway.envoy.resources import ROUTE
-from roadstead.gateway.envoy.settings import TYPE, EnvoySettings, address
+from roadstead.gateway.envoy.settings import KEEPALIVE_INTERVAL_SECONDS, KEEPALIVE_PROBES, KEEPALIVE_SECONDS, TYPE, EnvoySettings, address
 
 MIB: Final = 1_048_576
 HELD_SECONDS: Final = 86_400
@@ -75,8 +76,19 @@ def listener(settings: EnvoySettings) -> dict[str, Any]:
         "name": "gateway",
         "address": address(settings.host, settings.port),
         "per_connection_buffer_limit_bytes": MIB,
+        "socket_options": [
+            _option(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+            _option(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE_SECONDS),
+            _option(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, KEEPALIVE_INTERVAL_SECONDS),
+            _option(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, KEEPALIVE_PROBES),
+        ],
         "filter_chains": [{"filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]}],
     }
+
+
+def _option(level: int, name: int, value: int) -> dict[str, Any]:
+    """Set for the socket that listens; those of its connections have it from there."""
+    return {"level": level, "name": name, "int_value": value}
 
 
 def _own_words() -> dict[str, Any]:

@@ -23,6 +23,7 @@ from google.protobuf import json_format
 
 from roadstead.api.container import Protocol
 from roadstead.gateway.envoy.ads import CLUSTERS, ENDPOINTS, ROUTES, Store
+from roadstead.gateway.envoy.settings import KEEPALIVE_INTERVAL_SECONDS, KEEPALIVE_PROBES, KEEPALIVE_SECONDS
 from roadstead.gateway.views import Address
 
 CLUSTER_HEADER: Final = "x-roadstead-cluster"
@@ -39,6 +40,13 @@ LIMITS: Final = {
     "thresholds": [
         {"max_connections": UNLIMITED, "max_pending_requests": UNLIMITED, "max_requests": UNLIMITED, "max_retries": UNLIMITED},
     ]
+}
+KEPT_ALIVE: Final = {
+    "tcp_keepalive": {
+        "keepalive_time": KEEPALIVE_SECONDS,
+        "keepalive_interval": KEEPALIVE_INTERVAL_SECONDS,
+        "keepalive_probes": KEEPALIVE_PROBES,
+    }
 }
 PODS_TRIED: Final = 3
 """How many pods may refuse a connection before the caller is told that none can be reached."""
@@ -59,6 +67,7 @@ def cluster(name: str, protocol: Protocol) -> cluster_pb2.Cluster:
         "ignore_health_on_host_removal": True,
         "common_lb_config": {"healthy_panic_threshold": {"value": 0}},
         "circuit_breakers": LIMITS,
+        "upstream_connection_options": KEPT_ALIVE,
         "typed_extension_protocol_options": {HTTP_OPTIONS: http_options(protocol)},
     }
     if protocol is Protocol.HTTPS:

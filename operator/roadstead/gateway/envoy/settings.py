@@ -7,6 +7,12 @@ from pathlib import Path
 from typing import Any, Final
 
 TYPE: Final = "type.googleapis.com/"
+KEEPALIVE_SECONDS: Final = 60
+KEEPALIVE_INTERVAL_SECONDS: Final = 10
+KEEPALIVE_PROBES: Final = 3
+"""On a connection on which nothing moves the kernel asks whether the other side is there: a request may be silent for hours, which load
+balancers and tables of connections on the way would forget after minutes (Azure's: four); and one whose node is gone would stay for ever.
+"""
 
 
 @dataclass(frozen=True, slots=True)
