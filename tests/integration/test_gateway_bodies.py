@@ -89,7 +89,7 @@ def transfer(place: Place, name: str, mib: int) -> None:
     assert most - before < FLAT_MIB
 
 
-@pytest.mark.parametrize("mib", [50, pytest.param(1024, marks=pytest.mark.long)])
+@pytest.mark.parametrize("mib", [200, pytest.param(1024, marks=pytest.mark.long)])
 def test_large_bodies(place: Place, name: str, mib: int) -> None:
     transfer(place, name, mib)
 
