@@ -10,7 +10,7 @@ import asyncio
 import json
 import re
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -278,8 +278,8 @@ async def serving(stack: AsyncExitStack, upstream: Upstream, port: int, **option
 
 
 @asynccontextmanager
-async def lone_envoy(*, idle_timeout_seconds: int = 3600, **settings: Any) -> AsyncIterator[LoneEnvoy]:
-    """Start it; ready when the endpoint's route is there. ``settings`` go to EnvoySettings."""
+async def lone_envoy(*, idle_timeout_seconds: int = 3600, flags: Sequence[str] = (), **settings: Any) -> AsyncIterator[LoneEnvoy]:
+    """Start it; ready when the endpoint's route is there. ``flags`` are more of the command's, ``settings`` go to EnvoySettings."""
     port, admin, control, authoriser, answerer = free_ports(5)
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -299,10 +299,8 @@ async def lone_envoy(*, idle_timeout_seconds: int = 3600, **settings: Any) -> As
         )
         (folder / "envoy.json").write_text(json.dumps(bootstrap(chosen)))
         log = stack.enter_context((folder / "envoy.log").open("wb"))
-        flags = ("--concurrency", "1", "--log-level", "warning", "--disable-hot-restart")
-        process = await asyncio.create_subprocess_exec(
-            str(envoy.binary()), "-c", str(folder / "envoy.json"), *flags, stdout=log, stderr=log
-        )
+        command = [str(envoy.binary()), "-c", str(folder / "envoy.json"), "--concurrency", "1", "--log-level", "warning"]
+        process = await asyncio.create_subprocess_exec(*command, "--disable-hot-restart", *flags, stdout=log, stderr=log)
         stack.push_async_callback(_end, process)
         one = LoneEnvoy(port, admin, folder, process, gate, counts, store, upstreams, stack, authoriser)
         await one.open_gate()
