@@ -56,7 +56,9 @@ def listener(settings: EnvoySettings) -> dict[str, Any]:
             "max_concurrent_streams": 1000,
             "initial_stream_window_size": MIB,
             "initial_connection_window_size": 4 * MIB,
-            "connection_keepalive": {"interval": "60s", "timeout": "20s"},
+            # Data, for what is in between and knows nothing of TCP's keepalive (load balancers that end TLS). By TCP a client is found that
+            # is gone; one that doesn't answer here is mostly one that reads nothing for a while, as "curl | slow" does.
+            "connection_keepalive": {"interval": "60s", "timeout": "600s"},
         },
         "upgrade_configs": [{"upgrade_type": "websocket", "filters": [_in_http_1(), *filters]}],
         "early_header_mutation_extensions": [
