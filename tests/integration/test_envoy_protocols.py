@@ -299,6 +299,22 @@ async def test_silence_is_cut_by_the_routes_idle_timeout_alone() -> None:
         assert begun["/long"] == 6, "none is tried again"
 
 
+async def test_silence_is_cut_before_a_request_is_whole_too() -> None:
+    """A body of which nothing has come when a pod has the head, and a WebSocket that the pod doesn't answer."""
+
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+
+    async with lone_envoy(idle_timeout_seconds=1, cold_start_limit_seconds=1) as envoy:
+        await envoy.pods(await envoy.listen(silent))
+        upgrade = request(PREFIX + "/ws", "upgrade: websocket").replace(b"connection: close", b"connection: upgrade")
+        for head in (request(PREFIX + "/x", "content-length: 5"), upgrade):
+            cut = await envoy.send(head)
+            assert cut.status in (408, 504)  # the former while the request isn't whole
+            assert "idle timeout" in cut.json["detail"]
+        assert len(envoy.gate.asked) == 2
+
+
 PATHS = ("", "/", "?", "?q=/1", "/?q", "/x", "//x", "//", "/x/", "/%2fx?y=%2f", "/a;b=c", "/x?" + "y" * 2000)
 
 

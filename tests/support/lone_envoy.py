@@ -278,14 +278,16 @@ async def serving(stack: AsyncExitStack, upstream: Upstream, port: int, **option
 
 
 @asynccontextmanager
-async def lone_envoy(*, idle_timeout_seconds: int = 3600, flags: Sequence[str] = (), **settings: Any) -> AsyncIterator[LoneEnvoy]:
+async def lone_envoy(
+    *, idle_timeout_seconds: int = 3600, cold_start_limit_seconds: int = 600, flags: Sequence[str] = (), **settings: Any
+) -> AsyncIterator[LoneEnvoy]:
     """Start it; ready when the endpoint's route is there. ``flags`` are more of the command's, ``settings`` go to EnvoySettings."""
     port, admin, control, authoriser, answerer = free_ports(5)
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         store, gate, counts = Store(), Gate(), Counts()
         upstreams = EnvoyUpstreams(store, (HOST, answerer))
-        upstreams.configure(idle_timeout_seconds)
+        upstreams.configure(idle_timeout_seconds, cold_start_limit_seconds)
         server = grpc.aio.server()
         ads_pb2_grpc.add_AggregatedDiscoveryServiceServicer_to_server(Discovery(store), server)
         lrs_pb2_grpc.add_LoadReportingServiceServicer_to_server(LoadReports(counts), server)

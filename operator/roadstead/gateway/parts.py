@@ -132,4 +132,4 @@ class Parts:
         return float(self.directory.platform.gateway.stale_verdicts_seconds)
 
     def _configured(self, platform: PlatformSpec) -> None:
-        self._upstreams.configure(platform.gateway.idle_timeout_seconds)
+        self._upstreams.configure(platform.gateway.idle_timeout_seconds, platform.gateway.cold_start_limit_seconds)

@@ -41,7 +41,7 @@ def listener(settings: EnvoySettings) -> dict[str, Any]:
         "path_with_escaped_slashes_action": "KEEP_UNCHANGED",
         "server_header_transformation": "PASS_THROUGH",
         "request_timeout": "0s",
-        "stream_idle_timeout": f"{HELD_SECONDS}s",  # of those that wait for the authoriser's word; then the route has the administrator's
+        "stream_idle_timeout": f"{HELD_SECONDS}s",  # each route that leads to a pod has its own
         "request_headers_timeout": f"{settings.headers_seconds:g}s",
         "max_request_headers_kb": settings.max_header_kib,
         "delayed_close_timeout": "1s",

@@ -110,8 +110,8 @@ def assignment(name: str, addresses: Iterable[Address], answerer: Address | None
     return found
 
 
-def routes(idle_timeout_seconds: int) -> route_pb2.RouteConfiguration:
-    """The way to every endpoint; what is none is answered here.
+def routes(idle_timeout_seconds: int, cold_start_limit_seconds: int) -> route_pb2.RouteConfiguration:
+    """The way to every endpoint; what is none is answered here. Both limits are the administrator's.
 
     The script that decides between the routes comes with them: while replicas of two versions serve, an Envoy may get its routes from the
     other's process.
@@ -122,6 +122,8 @@ def routes(idle_timeout_seconds: int) -> route_pb2.RouteConfiguration:
             "disabled": True,
         }
     }
+    # A request may wait twice: should the process that holds it die, a sibling is asked anew.
+    waiting = {"cluster_header": CLUSTER_HEADER, "idle_timeout": f"{2 * cold_start_limit_seconds + idle_timeout_seconds}s"}
     source = package_files("roadstead.gateway.envoy").joinpath("verdicts.lua").read_text()
     action = {
         "cluster_not_found_response_code": "SERVICE_UNAVAILABLE",
@@ -172,7 +174,7 @@ def routes(idle_timeout_seconds: int) -> route_pb2.RouteConfiguration:
                         "direct_response": {"status": 200, "body": {"inline_string": "ok"}},
                         "typed_per_filter_config": unasked,
                     },
-                    *(_waiting(kind) for kind in KINDS),
+                    *(_waiting(kind, waiting) for kind in KINDS),
                     *(_endpoint(kind, action) for kind in KINDS),
                     {
                         "match": {"prefix": "/"},
@@ -190,19 +192,17 @@ def _script(**config: Any) -> dict[str, Any]:
     return {"envoy.filters.http.lua": {"@type": "type.googleapis.com/envoy.extensions.filters.http.lua.v3.LuaPerRoute", **config}}
 
 
-def _waiting(kind: str) -> dict[str, Any]:
+def _waiting(kind: str, action: dict[str, Any]) -> dict[str, Any]:
     """The route of one kind while the authoriser is asked, which may hold a request for longer than the administrator's idle timeout."""
-    return {
-        "match": {"prefix": _prefix(kind), "headers": [{"name": CLUSTER_HEADER, "present_match": False}]},
-        "route": {"cluster_header": CLUSTER_HEADER},
-    }
+    return {"match": {"prefix": _prefix(kind), "headers": [{"name": CLUSTER_HEADER, "present_match": False}]}, "route": action}
 
 
 def _endpoint(kind: str, action: dict[str, Any]) -> dict[str, Any]:
     """The route of one kind for requests that the authoriser has let through.
 
-    Envoy's timer of the stream runs on with the old limit until something moves, and for a request without a body nothing does. So a second
-    one begins when the pod has the whole request. A pod that never answers the head of a WebSocket is left to the client's patience.
+    Envoy's timer of the stream runs on with the limit of waiting until something moves, and for a request without a body nothing does. So a
+    second one begins when the pod has the whole request. What is neither whole nor moves (a body that never comes, a WebSocket that the pod
+    doesn't answer) is cut by the first one, later than others.
     """
     prefix = _prefix(kind)
     rewrite = {"pattern": {"regex": f"^{prefix}[^/?]+/?"}, "substitution": "/"}
@@ -260,6 +260,6 @@ class EnvoyUpstreams:
         """Return when it does, or has had the time to be told by somebody else."""
         await self._store.learnt(node, ENDPOINTS, cluster_name)
 
-    def configure(self, idle_timeout_seconds: int) -> None:
+    def configure(self, idle_timeout_seconds: int, cold_start_limit_seconds: int) -> None:
         """The administrator's settings of the route."""
-        self._store.put(ROUTES, ROUTE, routes(idle_timeout_seconds))
+        self._store.put(ROUTES, ROUTE, routes(idle_timeout_seconds, cold_start_limit_seconds))
