@@ -60,7 +60,10 @@ class Signatures:
         try:
             signed, _, signature = token.rpartition(".")
             head: dict[str, Any] = orjson.loads(_bytes(signed.partition(".")[0]))
-            _verify(keys[head["kid"]], head["alg"], signed.encode(), _bytes(signature))
+            proof = _bytes(signature)
+            if base64.urlsafe_b64encode(proof).rstrip(b"=") != signature.encode():
+                return False  # written otherwise it would be a new token each time, of which one was signed
+            _verify(keys[head["kid"]], head["alg"], signed.encode(), proof)
         except (ValueError, KeyError, TypeError, InvalidSignature):
             return False
         return True

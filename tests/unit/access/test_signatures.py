@@ -46,6 +46,8 @@ async def test_the_clusters_own_are_known_and_no_others(cluster: Cluster, algori
         "said to need none": ours.token(alg="none"),
         "said to be of a secret": ours.token(alg="HS256"),
         "of another hash": ours.token(alg=f"{algorithm[:2]}{'384' if algorithm[2:] == '256' else '256'}"),
+        "written otherwise": f"{head}.{payload}.{signature[:9]}!{signature[9:]}",
+        "with its padding": f"{head}.{payload}.{signature}{'=' * (-len(signature) % 4) or '===='}",
         "more parts": f"{head}.{payload}.{signature}.{signature}",
     }
     assert [name for name, token in wrong.items() if await signatures.ours(token)] == []
