@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
+from contextlib import ExitStack
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -11,6 +14,7 @@ import pytest
 from hack.cluster.control import ControlCluster
 from tests.clusters import NAMESPACE
 from tests.integration.crd_cases.objects import Body, Node, change, full, load, nodes
+from tests.support.gateways import DESCRIPTORS
 from tests.support.rest import Served, account, client_of, container, groups, wanted
 
 ARTIFACTS, WORKLOADS = "/registry/artifacts/", "/console/workloads/"
@@ -114,6 +118,15 @@ def test_addresses_that_are_none(client: httpx.Client) -> None:
     assert client.get("/console/nothing").status_code == 404
     wrong = client.put(WORKLOADS)
     assert (wrong.status_code, wrong.headers["Allow"]) == (405, "GET, POST")
+
+
+def test_nobody_is_refused_for_connections_of_others(api: Served, client: httpx.Client) -> None:
+    """More of them than descriptors were given to the process."""
+    where = urlsplit(api.url)
+    with ExitStack() as stack:
+        for _ in range(DESCRIPTORS + 50):
+            stack.enter_context(socket.create_connection((where.hostname, where.port)))
+        assert client.get(WORKLOADS, timeout=10).status_code == 200
 
 
 def test_namespaces_that_are_none(cluster: ControlCluster, client: httpx.Client, namespace: str) -> None:

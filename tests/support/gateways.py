@@ -40,7 +40,9 @@ CERTIFICATES = "gateway-certificates"
 SCALER_HOST = "localhost"
 """Where KEDA of a test finds it: a name, since it looks for that in the certificate."""
 DESCRIPTORS = 256
-"""Files that the process beside Envoy may open by its soft limit: less than containerd's 1,024, so that a test can go beyond it."""
+"""Files that processes that serve many may open by their soft limit: less than containerd's 1,024, so that a test can go beyond it."""
+FEW_DESCRIPTORS = ("prlimit", f"--nofile={DESCRIPTORS}:")
+"""Before their command."""
 PORTS = ("port", "admin", "control", "peer", "authoriser", "peer_authoriser", "answerer", "scaler", "health", "metrics")
 
 
@@ -73,7 +75,7 @@ class Replica:
 
     def start_process(self) -> None:
         """Start the process beside Envoy, with few descriptors, as a container runtime does."""
-        self.process = self._spawn("gateway", ["prlimit", f"--nofile={DESCRIPTORS}:", *self.command], self.environment)
+        self.process = self._spawn("gateway", [*FEW_DESCRIPTORS, *self.command], self.environment)
 
     def start_envoy(self) -> None:
         """Start Envoy."""

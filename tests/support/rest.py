@@ -25,6 +25,7 @@ from hack.cluster.control import ControlCluster, free_ports
 from hack.cluster.processes import answers
 from roadstead.rest.v241.models import Stats
 from tests.clusters import NAMESPACE, ROOT, wait_for
+from tests.support.gateways import FEW_DESCRIPTORS
 
 Body = dict[str, Any]
 API_ACCOUNT = "roadstead-api"
@@ -47,7 +48,7 @@ def running_api(cluster: Cluster, kubeconfig: Path, *, ready: bool = True, **env
     """``roadstead api`` on this machine. Stopped by SIGTERM at the end, and must end well."""
     port, health, metrics = free_ports(3)
     path = cluster.state / f"api-{port}.log"
-    command = [sys.executable, "-m", "roadstead", "api", "--kubeconfig", str(kubeconfig), "--namespace", NAMESPACE]
+    command = [*FEW_DESCRIPTORS, sys.executable, "-m", "roadstead", "api", "--kubeconfig", str(kubeconfig), "--namespace", NAMESPACE]
     command += ["--host", "127.0.0.1", "--port", str(port), "--health-port", str(health), "--metrics-port", str(metrics)]
     defaults = {"ROADSTEAD_DRAIN_SECONDS": "0", "ROADSTEAD_REQUESTS_PER_SECOND": "0"}
     with path.open("wb") as log:
