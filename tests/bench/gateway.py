@@ -52,7 +52,7 @@ CONNECTIONS = 32
 ROUNDS = 5
 IDLE = 1000
 IDLE_SECONDS = 20.0
-POLLING_SECONDS = 60.0
+POLLING_SECONDS = 120.0
 """The Platform's default."""
 HAMMER, QUESTIONS = "tests.bench.hammer", "tests.bench.questions"
 Body = dict[str, Any]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 
 import pytest
 
@@ -54,6 +55,11 @@ class World:
         return condition(status(self.cluster, namespace), "AutoscalerReady").get("status")
 
 
+def platform(cluster: ControlCluster, gateway: ScalingGateway, **more: int) -> None:
+    scaling = {"cooldownSeconds": COOLDOWN_SECONDS, "pollingIntervalSeconds": 1, "scaleDownStabilizationSeconds": 0, **more}
+    declare_platform(cluster, scaling=scaling, gateway={"scalerAddress": gateway.address})
+
+
 @pytest.fixture(scope="module")
 def world() -> Iterator[World]:
     with control_cluster(kwok=True, extra_apiserver_flags=beside.AGGREGATION_FLAGS) as cluster:
@@ -61,8 +67,7 @@ def world() -> Iterator[World]:
         install_rbac(cluster)
         add_fake_nodes(cluster, 2)
         with scaling_gateway(gateway_access(cluster)) as gateway:
-            scaling = {"cooldownSeconds": COOLDOWN_SECONDS, "pollingIntervalSeconds": 1, "scaleDownStabilizationSeconds": 0}
-            declare_platform(cluster, scaling=scaling, gateway={"scalerAddress": gateway.address})
+            platform(cluster, gateway)
             with keda(cluster), running_operator(cluster, operator_access(cluster)):
                 yield World(cluster, gateway)
 
@@ -95,6 +100,28 @@ def test_from_zero_to_three_and_back_and_never_down_for_want_of_knowledge(world:
         world.wait_replicas(namespace, 0, 90)
     assert sampler.least("unknown")[0] == 3, sampler.story()
     wait_for(lambda: world.scaler_said(namespace) == "True", "KEDA's word")
+
+
+def test_keda_hears_of_activity_between_its_looks(world: World, namespace: str, request: pytest.FixtureRequest) -> None:
+    """It counts the cooldown from there, so it matters where looks are far apart."""
+    platform(world.cluster, world.gateway, pollingIntervalSeconds=20)
+    request.addfinalizer(lambda: platform(world.cluster, world.gateway))
+    apply(world.cluster, here(namespace, raw_artifact()), here(namespace, raw_workload(runtime=http_autoscaling())))
+    wait_for(lambda: status(world.cluster, namespace).get("proven"), "the proof")
+    world.gateway.use(namespace, "chat", in_flight=5, issued=5)
+    world.wait_replicas(namespace, 1)
+    heard: list[str] = []
+
+    def more() -> bool:
+        found = get(world.cluster, "scaledobjects.keda.sh", "chat", namespace) or {}
+        last = found.get("status", {}).get("lastActiveTime", "")
+        if last and last not in heard:
+            heard.append(last)
+        return len(heard) == 4
+
+    wait_for(more, "KEDA to hear of it four times", 60)
+    first, *_, last = map(datetime.fromisoformat, heard)
+    assert (last - first).total_seconds() < 20, "those were KEDA's own looks"
 
 
 def test_the_hour_raises_while_it_is_known_in_part_and_lowers_when_it_is_known(world: World, namespace: str) -> None:

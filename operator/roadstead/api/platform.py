@@ -168,7 +168,8 @@ class ScalingSettings(Model):
         300, description="Seconds whose highest recommendation holds when scaling down."
     )
     polling_interval_seconds: Annotated[int, Field(ge=1, le=3600)] = Field(
-        60, description="Seconds between looks at the metrics of a Workload that may be at zero. Demand is told at once, whatever they are."
+        120,
+        description="Seconds between looks at the metrics of a Workload that may be at zero. Demand is told at once, whatever they are.",
     )
 
 

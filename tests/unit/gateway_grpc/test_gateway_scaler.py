@@ -13,8 +13,9 @@ import pytest
 from roadstead.api.identity import object_id
 from roadstead.gateway.directory import DEPLOYMENT, WORKLOAD
 from roadstead.gateway.ledger.ledger import Ledger
+from roadstead.gateway.scaler import service
 from roadstead.gateway.scaler.connection import serving
-from roadstead.gateway.scaler.demand import Demand
+from roadstead.gateway.scaler.demand import AGAIN_MOST_SECONDS, Demand
 from roadstead.gateway.scaler.protocol import MESSAGES, SERVICE
 from roadstead.gateway.scaler.service import HEAD_START_SECONDS, ScalerService
 from roadstead.gateway.waking import Held, Waking
@@ -30,6 +31,7 @@ class Gateway:
     world: World
     ledger: Ledger
     service: ScalerService
+    demand: Demand
     channel: Any
     clock: Clock
     ready: bool = True
@@ -107,12 +109,12 @@ async def gateway() -> AsyncIterator[Gateway]:
     world, ledger = World(), Ledger("me", clock=clock)
     world.waking = Waking(world.directory, ledger)
     demand = Demand(ledger, world.directory, ready=lambda: made.ready, hears_all=lambda: made.hears_all)
-    service = ScalerService(ledger, demand)
-    async with serving(service.connection, "127.0.0.1", 0) as port, grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-        made = Gateway(world, ledger, service, channel, clock)
+    scaler = ScalerService(ledger, demand)
+    async with serving(scaler.connection, "127.0.0.1", 0) as port, grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        made = Gateway(world, ledger, scaler, demand, channel, clock)
         clock.now += 2 * HOUR
         world.workload()
-        task = asyncio.create_task(service.run())
+        task = asyncio.create_task(scaler.run())
         yield made
         task.cancel()
 
@@ -205,8 +207,8 @@ async def test_a_workload_that_is_unknown_or_another_is_not_found(gateway: Gatew
     assert await gateway.refusal(gateway.stream(name="other").read()) is grpc.StatusCode.NOT_FOUND
 
 
-async def test_activity_outlasts_demand_by_more_than_a_poll(gateway: Gateway) -> None:
-    polls = 1.25 * gateway.world.directory.platform.scaling.polling_interval_seconds + 2
+async def test_activity_outlasts_demand_until_keda_has_heard_again(gateway: Gateway) -> None:
+    polls = AGAIN_MOST_SECONDS + 2
     assert not await gateway.active()
     gateway.used(0, issued=1)
     gateway.clock.now += polls - 1
@@ -245,6 +247,38 @@ async def test_a_held_request_is_pushed_at_once_and_so_is_the_end(gateway: Gatew
     assert gateway.service.open_streams == 1
     assert await silent(stream)
     await until(lambda: gateway.service.open_streams == 0, "the stream to be forgotten")
+
+
+async def test_keda_hears_again_that_a_workload_is_active(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From when it last heard so KEDA counts the cooldown: between two of its own looks there may be minutes of requests."""
+    now = 1000.0
+    monkeypatch.setattr(service, "monotonic", lambda: now)
+    stream = gateway.stream()
+    assert not await said(stream)
+    gateway.used(1)
+    assert await said(stream)
+    next_word = asyncio.ensure_future(said(stream))
+    now += AGAIN_MOST_SECONDS - 0.1
+    await asyncio.sleep(1.5 * service.LOOK_SECONDS)
+    assert not next_word.done()
+    now += 0.2
+    assert await next_word
+    gateway.used(0)
+    gateway.clock.now += AGAIN_MOST_SECONDS + 3
+    assert not await said(stream)
+
+
+@pytest.mark.parametrize(("polling", "again"), [(1, 5), (20, 5), (60, 15), (120, 30), (3600, 30)])
+async def test_keda_hears_it_more_often_than_it_looks(gateway: Gateway, polling: int, again: int) -> None:
+    directory = gateway.world.directory
+    scaling = directory.platform.scaling.model_copy(update={"polling_interval_seconds": polling})
+    directory.platform = directory.platform.model_copy(update={"scaling": scaling})
+    assert gateway.demand.again_seconds == again
+    gateway.used(0, issued=1)
+    gateway.clock.now += again + 1
+    assert await gateway.active()
+    gateway.clock.now += 2
+    assert not await gateway.active()
 
 
 async def test_the_fast_path_has_a_head_start_before_keda(gateway: Gateway) -> None:

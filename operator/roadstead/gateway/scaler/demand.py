@@ -11,8 +11,8 @@ from roadstead.gateway.ledger.ledger import Ledger
 from roadstead.kube.resource import Key
 from roadstead.series import LETTERS
 
-POLLS, LATE_SECONDS = 1.25, 2.0
-"""Demand is remembered for so many of KEDA's polling intervals and a little longer, so that none falls between two looks."""
+AGAIN_LEAST_SECONDS, AGAIN_MOST_SECONDS = 5.0, 30.0
+LATE_SECONDS: Final = 2.0
 METRICS: Final = (ScalingMetric.REQUESTS_IN_FLIGHT, ScalingMetric.CONCURRENCY, ScalingMetric.REQUESTS_PER_HOUR)
 KINDS: Final = {LETTERS[kind]: kind for kind in (WORKLOAD, DEPLOYMENT)}
 
@@ -42,12 +42,22 @@ class Demand:
         if view is None or view.id != id:
             raise NoSuchWorkload(f'Workload "{key[0]}/{key[1]}" does not exist') if self.ready() else NotKnown("mirrors are being filled")
 
+    @property
+    def again_seconds(self) -> float:
+        """How often KEDA is told again that a Workload is active. It counts the cooldown from when it last heard so; its own looks may be
+        minutes apart, and meet a pause.
+        """
+        polling = self._directory.platform.scaling.polling_interval_seconds
+        return min(max(polling / 4, AGAIN_LEAST_SECONDS), AGAIN_MOST_SECONDS)
+
     def active(self, key: Key) -> bool:
-        """Whether the Workload must run. Only a yes is sure while not ``ready``."""
+        """Whether the Workload must run: now, or a moment ago, so that KEDA hears of it once more afterwards. Only a yes is sure while not
+        ``ready``.
+        """
         ledger, name = self._ledger, "/".join(key)
         if ledger.held(name) or ledger.waking(name) or self._directory.awaited(key):
             return True
-        recent = ledger.now - POLLS * self._directory.platform.scaling.polling_interval_seconds - LATE_SECONDS
+        recent = ledger.now - self.again_seconds - LATE_SECONDS
         if (ledger.last_demand(name) or 0.0) > recent:
             return True
         endpoints = self._endpoints(key)

@@ -1,8 +1,8 @@
 """``externalscaler.ExternalScaler``: what KEDA is told of the demand on each Workload.
 
 An open StreamIsActive costs a sleeping task and nothing else: what happens to a Workload wakes the streams of that Workload, and only
-Workloads that are active are looked at once a second, for the moment at which they no longer are. What isn't known is answered with
-UNAVAILABLE: KEDA obeys a "no" (after its cooldown), and leaves the replica count alone when it gets an error.
+Workloads that are active are looked at once a second, for the moment at which they no longer are or KEDA is to hear of it again. What
+isn't known is answered with UNAVAILABLE: KEDA obeys a "no" (after its cooldown), and leaves the replica count alone when it gets an error.
 
 Where the gateway asks for the first pod itself (fastpath.py), KEDA is told of a wake a moment later: both at once would ask the API server
 for the same thing twice, and a hundred wakes be the later for it.
@@ -14,6 +14,7 @@ import asyncio
 import math
 from collections import defaultdict
 from dataclasses import dataclass
+from time import monotonic
 from typing import Final
 
 from google.protobuf.message import DecodeError
@@ -45,7 +46,8 @@ class ScalerService:
     def __init__(self, ledger: Ledger, demand: Demand) -> None:
         self._demand = demand
         self._streams: defaultdict[Key, set[asyncio.Event]] = defaultdict(set)
-        self._active: set[Key] = set()
+        self._active: dict[Key, float] = {}
+        """When KEDA was last told so of each."""
         self._later: set[Key] = set()
         """The fast path has its head start."""
         self._ready = False
@@ -72,9 +74,14 @@ class ScalerService:
                 self._ready = not self._ready
                 for key in list(self._streams):
                     self._wake(key)
-            for key in [key for key in self._active if not self._demand.active(key)]:
-                self._active.discard(key)
-                self._wake(key)
+            now, again = monotonic(), self._demand.again_seconds
+            for key, told in list(self._active.items()):
+                if not self._demand.active(key):
+                    del self._active[key]
+                    self._wake(key)
+                elif now - told >= again:
+                    self._active[key] = now
+                    self._wake(key)
 
     def _demanded(self, workload: str) -> None:
         namespace, _, name = workload.partition("/")
@@ -98,7 +105,7 @@ class ScalerService:
     def _push(self, key: Key) -> None:
         self._later.discard(key)
         if key in self._streams and self._demand.active(key):
-            self._active.add(key)
+            self._active[key] = monotonic()
             self._wake(key)
 
     def _wake(self, key: Key) -> None:
@@ -117,9 +124,9 @@ class ScalerService:
         return protocol.activity(active)
 
     async def _stream_is_active(self, message: bytes, say: Say) -> None:
-        """The present state at once, then every change. While not everything is known only a yes is said."""
+        """The present state at once, then every change, and a yes again and again. While not everything is known only a yes is said."""
         trigger = _trigger(_reference(message))
-        key, event, said = trigger.key, asyncio.Event(), None
+        key, event, said, told = trigger.key, asyncio.Event(), None, 0.0
         self._streams[key].add(event)
         try:
             while True:
@@ -127,9 +134,10 @@ class ScalerService:
                 self._demand.known(key, trigger.id)
                 active = self._demand.active(key)
                 if active:
-                    self._active.add(key)
-                if active != said and (active or self._demand.ready()):
-                    said = active
+                    self._active.setdefault(key, monotonic())
+                again = active and self._active[key] > told
+                if (again or active != said) and (active or self._demand.ready()):
+                    said, told = active, self._active.get(key, 0.0)
                     say(protocol.activity(active))
                 await event.wait()
         except (NotKnown, NoSuchWorkload) as error:
@@ -138,7 +146,7 @@ class ScalerService:
             self._streams[key].discard(event)
             if not self._streams[key]:
                 del self._streams[key]
-                self._active.discard(key)
+                self._active.pop(key, None)
 
     def _metric_spec(self, message: bytes) -> bytes:
         trigger = _trigger(_reference(message))
