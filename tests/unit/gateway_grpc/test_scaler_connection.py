@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 import pytest
 from hpack import Decoder, Encoder
 
-from roadstead.gateway.http2 import ACK, END_HEADERS, END_STREAM, PREFACE, Frame, frame
+from roadstead.gateway.http2 import ACK, END_HEADERS, END_STREAM, LARGEST_FRAME, PREFACE, Frame, frame
 from roadstead.gateway.scaler.connection import (
     MOST_BYTES,
+    MOST_DETAIL,
     PADDED,
     PRIORITY,
     Calls,
@@ -23,7 +24,7 @@ from roadstead.gateway.scaler.connection import (
 )
 
 SECONDS = 5.0
-ECHO, STREAM, REFUSE, BREAK, LARGE = b"/t/Echo", b"/t/Stream", b"/t/Refuse", b"/t/Break", b"/t/Large"
+ECHO, STREAM, REFUSE, MIRROR, BREAK, LARGE = b"/t/Echo", b"/t/Stream", b"/t/Refuse", b"/t/Mirror", b"/t/Break", b"/t/Large"
 INITIAL_WINDOW = b"\0\4"
 
 
@@ -36,10 +37,14 @@ class Server:
     say: asyncio.Queue[bytes] = field(default_factory=asyncio.Queue)
 
     def calls(self) -> Calls:
-        return Calls({ECHO: bytes, REFUSE: self.refuse, BREAK: self.breaks, LARGE: lambda _: b"x" * 40_000}, {STREAM: self.stream})
+        unary = {ECHO: bytes, REFUSE: self.refuse, MIRROR: self.mirror, BREAK: self.breaks, LARGE: lambda _: b"x" * 40_000}
+        return Calls(unary, {STREAM: self.stream})
 
     def refuse(self, message: bytes) -> bytes:
         raise Refused(Status.UNAVAILABLE, "not 100 % known yet: é")
+
+    def mirror(self, message: bytes) -> bytes:
+        raise Refused(Status.INVALID_ARGUMENT, message.decode())
 
     def breaks(self, message: bytes) -> bytes:
         raise RuntimeError(message)
@@ -189,6 +194,14 @@ async def test_a_message_that_is_too_large_is_refused_before_it_is_whole(connect
     client.send(frame(Frame.DATA, END_STREAM, 1, piece))  # was on its way
     client.call(3, ECHO)
     assert (await client.answer(3))[0]["grpc-status"] == "0"
+
+
+async def test_a_refusal_fits_one_frame_whatever_was_asked(connect: Connect) -> None:
+    client = await connect()
+    client.send(client.head(1, MIRROR), frame(Frame.DATA, END_STREAM, 1, framed("\U0001f6a2".encode() * 4000)))
+    _, payload = await client.next(Frame.HEADERS, 1)
+    assert len(payload) <= LARGEST_FRAME
+    assert dict(client.decoder.decode(payload))["grpc-message"] == "%F0%9F%9A%A2" * MOST_DETAIL
 
 
 async def test_what_is_no_grpc_is_told_so(connect: Connect) -> None:

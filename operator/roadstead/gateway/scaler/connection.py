@@ -29,6 +29,10 @@ log = logging.getLogger(__name__)
 PADDED, PRIORITY = 8, 32
 MOST_BYTES: Final = 16_384
 """Of a message, and of the head of a call."""
+MOST_DETAIL: Final = 500
+"""Characters of a refusal. Some come from whoever wrote a ScaledObject, each takes 12 bytes at worst, and all have to fit one frame: at a
+larger one grpc-go ends the connection, and with it everybody's streams.
+"""
 BACKLOG: Final = 128
 MOST_STREAMS: Final = 20_000
 """Of one connection; KEDA opens two for each ScaledObject, all by the same one."""
@@ -379,7 +383,7 @@ class Connection(asyncio.Protocol):
 
     def _refuse(self, stream: _Stream, status: Status, detail: str) -> None:
         """The end, whatever is still pending; the client may not have said all."""
-        said = (b"grpc-status", b"%d" % status), (b"grpc-message", quote(detail, safe=TEXT).encode())
+        said = (b"grpc-status", b"%d" % status), (b"grpc-message", quote(detail[:MOST_DETAIL], safe=TEXT).encode())
         block = _block(*said) if stream.begun else _block(STATUS, TYPE, *said)
         end = frame(Frame.HEADERS, END_HEADERS | END_STREAM, stream.number, block)
         if not self._transport.is_closing():
