@@ -251,17 +251,18 @@ async def test_a_stream_says_what_it_has_to_and_ends_with_the_call(connect: Conn
     await asyncio.wait_for(server.ended.wait(), SECONDS)
 
 
-async def test_the_end_of_the_server_is_told_on_each_stream() -> None:
+async def test_the_end_of_the_server_is_told_on_each_call() -> None:
+    """A stream's is no error, after which KEDA would wait for longer each time."""
     server = Server()
     async with serving(lambda: Connection(server.calls()), "127.0.0.1", 0) as port:
         client = Client(*await asyncio.open_connection("127.0.0.1", port))
-        client.send(PREFACE, frame(Frame.SETTINGS, 0, 0))
-        client.call(1, STREAM)
+        client.send(PREFACE, frame(Frame.SETTINGS, 0, 0), client.head(1, ECHO))
+        client.call(3, STREAM)
         server.say.put_nowait(b"one")
-        await client.next(Frame.DATA, 1)
+        await client.next(Frame.DATA, 3)
     await client.next(Frame.GOAWAY, 0)
-    _, payload = await client.next(Frame.HEADERS, 1)
-    assert dict(client.decoder.decode(payload))["grpc-status"] == str(int(Status.UNAVAILABLE))
+    assert (await client.answer(1))[0]["grpc-status"] == str(int(Status.UNAVAILABLE))
+    assert (await client.answer(3))[0]["grpc-status"] == "0"
     await asyncio.wait_for(server.ended.wait(), SECONDS)
     client.writer.close()
 

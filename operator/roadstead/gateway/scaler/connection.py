@@ -149,12 +149,17 @@ class Connection(asyncio.Protocol):
         """Bytes of messages since the client was last told that it may send as many more."""
 
     def leave(self) -> None:
-        """Say goodbye and close. Calls under way end as if the server had gone, which it does."""
+        """Say goodbye and close. Streams end without an error: after one KEDA waits before it opens the next, twice as long as the last
+        time up to a minute, and begins anew only after such an end (runStreamIsActive in its external_scaler.go).
+        """
         if self._late is None or self._transport.is_closing():  # no connection yet, or none any more
             return
         self._transport.write(self._goodbye(_Code.NO_ERROR))
         for stream in list(self._streams.values()):
-            self._refuse(stream, Status.UNAVAILABLE, "the gateway ends")
+            if stream.task is None or stream.pending:
+                self._refuse(stream, Status.UNAVAILABLE, "the gateway ends")
+            else:
+                self._end(stream)
         self._transport.close()
 
     # What asyncio calls
@@ -347,8 +352,11 @@ class Connection(asyncio.Protocol):
         except Exception:
             self._failed(stream)
         else:
-            stream.trailers = DONE
-            self._send(stream)
+            self._end(stream)
+
+    def _end(self, stream: _Stream) -> None:
+        stream.trailers = DONE
+        self._send(stream)
 
     def _say(self, stream: _Stream, message: bytes) -> None:
         stream.pending += b"\0" + len(message).to_bytes(4, "big") + message
