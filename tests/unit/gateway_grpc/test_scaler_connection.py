@@ -297,7 +297,7 @@ async def test_who_asks_and_reads_nothing_is_cut_off(connect: Connect) -> None:
     client = await connect(PREFACE + frame(Frame.SETTINGS, 0, 0) + frame(Frame.WINDOW_UPDATE, 0, 0, b"\x7f\xff\0\0"))
     client.writer.transport.pause_reading()  # type: ignore[attr-defined]
     pings = frame(Frame.PING, 0, 0, b"01234567") * 60_000
-    with pytest.raises((ConnectionError, TimeoutError)):  # noqa: PT012 - whichever write finds it closed
+    with pytest.raises(ConnectionError):  # noqa: PT012 - whichever write finds it closed
         async with asyncio.timeout(20):
             while True:
                 client.writer.write(pings)
