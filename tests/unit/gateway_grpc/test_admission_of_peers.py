@@ -20,13 +20,20 @@ from envoy.service.discovery.v3 import ads_pb2_grpc, discovery_pb2
 
 from roadstead.certificates import dns_names, renewal
 from roadstead.gateway.answers import Answerer
-from roadstead.gateway.control import Control
+from roadstead.gateway.control import HTTP2, Control
 from roadstead.gateway.envoy.ads import CLUSTERS, Store
 from roadstead.gateway.http import listening
+from roadstead.gateway.http2 import Frame
 from roadstead.gateway.ledger.ledger import Ledger
 from roadstead.gateway.peers import SERVICE, Peers
+from roadstead.gateway.scaler.connection import Calls, Connection, serving
 from roadstead.settings import GatewaySettings
 from roadstead.tls import SNI, Certificates
+
+
+def door() -> Connection:
+    """KEDA's, with nothing behind it."""
+    return Connection(Calls({}, {}))
 
 
 def free_ports(count: int) -> list[int]:
@@ -64,7 +71,7 @@ async def test_kedas_certificate_does_for_no_call_of_peers(folders: tuple[Path, 
             envoy = ads_pb2_grpc.AggregatedDiscoveryServiceStub(channel).DeltaAggregatedResources()
             return [await word(follow), await word(envoy, discovery_pb2.DeltaDiscoveryRequest(type_url=CLUSTERS))]
 
-    async with Control(settings, Store(), ledger, gateway, peers=(Peers(ledger).handler(),), scaler=()):
+    async with Control(settings, Store(), ledger, gateway, peers=(Peers(ledger).handler(),), scaler=door):
         refused = grpc.StatusCode.PERMISSION_DENIED
         assert await said(keda) == [refused, refused]
         assert refused not in await said(gateway)
@@ -112,11 +119,68 @@ def test_a_former_authority_is_trusted_no_more(tmp_path: Path, run: Callable[[Co
     run(main())
 
 
-async def asked(port: int, certificates: Path, authority: Path | None = None) -> bytes:
-    """What is answered to whom, who believes his own authority or another."""
+@pytest.mark.parametrize("run", [asyncio.run, uvloop.run], ids=["asyncio", "uvloop"])
+def test_kedas_door_opens_to_whom_the_authority_of_now_has_signed(
+    folders: tuple[Path, Path], tmp_path: Path, run: Callable[[Coroutine[Any, Any, None]], None]
+) -> None:
+    gateway, keda = folders
+    made = renewal(None, dns_names("roadstead-system", "roadstead-gateway", "roadstead-gateway-peers"), datetime.now(UTC))
+    assert made is not None
+    later, kedas_later = folder(tmp_path / "later", made.data, "tls"), folder(tmp_path / "kedas-later", made.data, "client")
+
+    async def main() -> None:
+        async with serving(door, "127.0.0.1", 0, Certificates(gateway).server(HTTP2)) as port:
+            assert await greeted(port, keda) == HTTP2
+            assert await greeted(port, kedas_later, authority=keda) is None
+            shutil.copytree(later, gateway, dirs_exist_ok=True)
+            assert await greeted(port, kedas_later) == HTTP2
+            assert await greeted(port, keda, authority=kedas_later) is None
+
+    run(main())
+
+
+@pytest.mark.parametrize("run", [asyncio.run, uvloop.run], ids=["asyncio", "uvloop"])
+def test_who_comes_while_kedas_door_is_closed_is_not_let_in(
+    folders: tuple[Path, Path], run: Callable[[Coroutine[Any, Any, None]], None]
+) -> None:
+    gateway, keda = folders
+
+    async def main() -> None:
+        async with serving(door, "127.0.0.1", 0, Certificates(gateway).server(HTTP2)) as port:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            assert await greeted(port, keda) == HTTP2  # so the one before it has been taken too, whose handshake is to come
+        with suppress(ConnectionError):
+            await writer.start_tls(trusting(keda), server_hostname=SNI)
+            assert await asyncio.wait_for(reader.read(9), 5) == b""
+        writer.transport.abort()
+
+    run(main())
+
+
+def trusting(certificates: Path, authority: Path | None = None) -> ssl.SSLContext:
     context = ssl.create_default_context(cafile=str((authority or certificates) / "ca.crt"))
     context.load_cert_chain(certificates / "tls.crt", certificates / "tls.key")
+    return context
+
+
+async def greeted(port: int, certificates: Path, authority: Path | None = None) -> str | None:
+    """The protocol that is agreed upon, once the server has said its first word; None if it says none."""
+    context = trusting(certificates, authority)
+    context.set_alpn_protocols([HTTP2])
     reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context, server_hostname=SNI)
+    try:
+        async with asyncio.timeout(5):
+            assert (await reader.readexactly(9))[3] == Frame.SETTINGS
+        return str(writer.get_extra_info("ssl_object").selected_alpn_protocol())
+    except (OSError, asyncio.IncompleteReadError):
+        return None
+    finally:
+        writer.transport.abort()
+
+
+async def asked(port: int, certificates: Path, authority: Path | None = None) -> bytes:
+    """What is answered to whom, who believes his own authority or another."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=trusting(certificates, authority), server_hostname=SNI)
     try:
         writer.write(b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
         async with asyncio.timeout(5):
@@ -134,7 +198,7 @@ async def test_the_release_may_have_any_name(tmp_path: Path) -> None:
     control_port, peer_port, scaler_port = free_ports(3)
     settings = GatewaySettings(control_port=control_port, peer_port=peer_port, scaler_port=scaler_port)
     ledger = Ledger("a")
-    async with Control(settings, Store(), ledger, certificates, peers=(Peers(ledger).handler(),), scaler=()):
+    async with Control(settings, Store(), ledger, certificates, peers=(Peers(ledger).handler(),), scaler=door):
         peers = Peers(Ledger("b"), certificates.grpc_client, certificates.server_name)
         peers.set_peers([f"127.0.0.1:{peer_port}"])
         async with asyncio.timeout(10):

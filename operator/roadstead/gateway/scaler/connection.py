@@ -136,6 +136,7 @@ class Connection(asyncio.Protocol):
         self._decoded_before: dict[bytes, Mapping[bytes, bytes]] = {}
         self._pieces = bytearray()
         self._greeted = False
+        self._left = False
         self._late: asyncio.TimerHandle | None = None
         self._streams: dict[int, _Stream] = {}
         self._stuck: dict[int, _Stream] = {}
@@ -152,7 +153,8 @@ class Connection(asyncio.Protocol):
         """Say goodbye and close. Streams end without an error: after one KEDA waits before it opens the next, twice as long as the last
         time up to a minute, and begins anew only after such an end (runStreamIsActive in its external_scaler.go).
         """
-        if self._late is None or self._transport.is_closing():  # no connection yet, or none any more
+        self._left = True
+        if self._late is None or self._transport.is_closing():  # its handshake goes on, or it is no more
             return
         self._transport.write(self._goodbye(_Code.NO_ERROR))
         for stream in list(self._streams.values()):
@@ -166,6 +168,9 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
+        if self._left:
+            self._transport.abort()
+            return
         self._transport.set_write_buffer_limits(high=MOST_UNREAD)
         connected = transport.get_extra_info("socket")
         if connected is not None:
