@@ -149,10 +149,12 @@ def test_who_comes_while_kedas_door_is_closed_is_not_let_in(
         async with serving(door, "127.0.0.1", 0, Certificates(gateway).server(HTTP2)) as port:
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
             assert await greeted(port, keda) == HTTP2  # so the one before it has been taken too, whose handshake is to come
-        with suppress(ConnectionError):
-            await writer.start_tls(trusting(keda), server_hostname=SNI)
-            assert await asyncio.wait_for(reader.read(9), 5) == b""
-        writer.transport.abort()
+        try:
+            with suppress(ConnectionError):
+                await writer.start_tls(trusting(keda), server_hostname=SNI)
+                assert await asyncio.wait_for(reader.read(9), 5) == b""
+        finally:
+            writer.transport.abort()
 
     run(main())
 

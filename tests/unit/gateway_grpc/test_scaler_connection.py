@@ -13,6 +13,7 @@ from roadstead.gateway.http2 import ACK, END_HEADERS, END_STREAM, LARGEST_FRAME,
 from roadstead.gateway.scaler.connection import (
     MOST_BYTES,
     MOST_DETAIL,
+    MOST_SETTINGS,
     PADDED,
     PRIORITY,
     Calls,
@@ -231,6 +232,19 @@ async def test_no_more_is_sent_than_the_client_takes(connect: Connect) -> None:
     assert (await client.answer(7))[1] == framed(b"waits too")
 
 
+async def test_windows_may_shrink_below_what_is_under_way(connect: Connect) -> None:
+    client = await connect(PREFACE + frame(Frame.SETTINGS, 0, 0, INITIAL_WINDOW + (10).to_bytes(4, "big")))
+    client.call(1, ECHO, b"0123456789")
+    assert (await client.next(Frame.DATA, 1))[1] == framed(b"0123456789")[:10]
+    client.send(frame(Frame.SETTINGS, 0, 0, INITIAL_WINDOW + (4).to_bytes(4, "big")))  # its own is now -6
+    client.send(frame(Frame.WINDOW_UPDATE, 0, 1, (8).to_bytes(4, "big")))
+    assert (await client.next(Frame.DATA, 1))[1] == framed(b"0123456789")[10:12]
+    client.send(frame(Frame.SETTINGS, 0, 0, INITIAL_WINDOW + (5).to_bytes(4, "big")))
+    assert (await client.next(Frame.DATA, 1))[1] == framed(b"0123456789")[12:13]
+    client.send(frame(Frame.WINDOW_UPDATE, 0, 1, (100).to_bytes(4, "big")))
+    assert (await client.answer(1))[1] == framed(b"0123456789")[13:]
+
+
 async def test_a_stream_says_what_it_has_to_and_ends_with_the_call(connect: Connect, server: Server) -> None:
     client = await connect()
     client.call(1, STREAM)
@@ -280,6 +294,7 @@ async def test_the_end_of_the_server_is_told_on_each_call() -> None:
         (PREFACE + frame(Frame.PUSH_PROMISE, END_HEADERS, 1, b"\x82"), 1),
         (PREFACE + frame(Frame.HEADERS, END_HEADERS | PADDED, 1, b"\x09\x82"), 1),
         (PREFACE + frame(Frame.WINDOW_UPDATE, 0, 0, b"\x7f\xff\xff\xff"), 3),
+        (PREFACE + frame(Frame.SETTINGS, 0, 0) * (MOST_SETTINGS + 1), 11),
     ],
 )
 async def test_who_breaks_the_protocol_is_told_and_let_go(connect: Connect, said: bytes, code: int) -> None:

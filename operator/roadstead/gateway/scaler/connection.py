@@ -13,6 +13,7 @@ import asyncio
 import logging
 import socket
 import ssl
+from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -38,6 +39,8 @@ MOST_STREAMS: Final = 20_000
 """Of one connection; KEDA opens two for each ScaledObject, all by the same one."""
 MOST_KINDS: Final = 64
 """Of heads whose meaning is remembered; KEDA's calls are of five."""
+MOST_SETTINGS: Final = 1000
+"""Frames of them, each of which may change all streams; grpc-go sends a dozen in the life of a connection."""
 MOST_UNREAD: Final = 4_194_304
 """Bytes that a client may leave unread before it is cut off."""
 OUR_WINDOW: Final = 1_048_576
@@ -139,8 +142,9 @@ class Connection(asyncio.Protocol):
         self._left = False
         self._late: asyncio.TimerHandle | None = None
         self._streams: dict[int, _Stream] = {}
-        self._stuck: dict[int, _Stream] = {}
-        """Those that wait for the client to take more."""
+        self._stuck: OrderedDict[int, _Stream] = OrderedDict()
+        """Those that wait for the client to take more on all together, and would be taken more of themselves."""
+        self._settings_seen = 0
         self._last = 0
         self._head: tuple[int, int, bytearray] | None = None
         """Stream, flags and block of headers of which more must come."""
@@ -302,24 +306,31 @@ class Connection(asyncio.Protocol):
             self._asked(stream)
 
     def _settings(self, payload: bytes) -> None:
+        self._settings_seen += 1
+        if self._settings_seen > MOST_SETTINGS:
+            raise _Broken(_Code.ENHANCE_YOUR_CALM)
+        before = self._initial
         for at in range(0, len(payload) - 5, 6):
             if int.from_bytes(payload[at : at + 2], "big") == INITIAL_WINDOW_SIZE:
-                new = int.from_bytes(payload[at + 2 : at + 6], "big")
-                for stream in self._streams.values():
-                    stream.window += new - self._initial
-                self._initial = new
+                self._initial = int.from_bytes(payload[at + 2 : at + 6], "big")
         self._transport.write(frame(Frame.SETTINGS, ACK, 0))
-        self._unstick()
+        if self._initial != before:
+            for stream in list(self._streams.values()):
+                stream.window += self._initial - before
+                if stream.pending:
+                    self._send(stream)
 
     def _window_update(self, number: int, more: int) -> None:
         stream = self._streams.get(number)
         if number == 0:
             self._window += more
+            if self._window > 0x7FFFFFFF:
+                raise _Broken(_Code.FLOW_CONTROL_ERROR)
+            self._unstick()
         elif stream is not None:
             stream.window += more
-        if self._window > 0x7FFFFFFF:
-            raise _Broken(_Code.FLOW_CONTROL_ERROR)
-        self._unstick()
+            if stream.pending:
+                self._send(stream)
 
     # What is said to it
 
@@ -378,8 +389,10 @@ class Connection(asyncio.Protocol):
             del stream.pending[:size]
             self._window -= size
             stream.window -= size
-        if stream.pending:
+        if stream.pending and stream.window > 0:
             self._stuck[stream.number] = stream
+        elif stream.pending:
+            self._stuck.pop(stream.number, None)
         elif stream.trailers is not None:
             pieces.append(frame(Frame.HEADERS, END_HEADERS | END_STREAM, stream.number, stream.trailers))
             self._drop(stream)
@@ -389,10 +402,8 @@ class Connection(asyncio.Protocol):
             self._transport.write(b"".join(pieces))
 
     def _unstick(self) -> None:
-        for stream in list(self._stuck.values()):
-            if self._window <= 0:
-                return
-            self._send(stream)
+        while self._stuck and self._window > 0:
+            self._send(next(iter(self._stuck.values())))
 
     def _refuse(self, stream: _Stream, status: Status, detail: str) -> None:
         """The end, whatever is still pending; the client may not have said all."""
