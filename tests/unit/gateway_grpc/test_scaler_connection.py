@@ -14,6 +14,7 @@ from roadstead.gateway.scaler.connection import (
     MOST_BYTES,
     MOST_DETAIL,
     MOST_SETTINGS,
+    OUR_WINDOW,
     PADDED,
     PRIORITY,
     Calls,
@@ -243,6 +244,39 @@ async def test_windows_may_shrink_below_what_is_under_way(connect: Connect) -> N
     assert (await client.next(Frame.DATA, 1))[1] == framed(b"0123456789")[12:13]
     client.send(frame(Frame.WINDOW_UPDATE, 0, 1, (100).to_bytes(4, "big")))
     assert (await client.answer(1))[1] == framed(b"0123456789")[13:]
+
+
+async def test_messages_that_never_get_whole_take_no_more_than_the_window(connect: Connect) -> None:
+    client = await connect()
+    piece = b"\0" * 16_000
+    for number in range(1, 2 * (OUR_WINDOW // len(piece)) + 3, 2):  # the last is sent although there is no room for it
+        client.send(client.head(number, ECHO), frame(Frame.DATA, 0, number, piece))
+    assert await client.closed() == 3
+
+
+async def test_there_is_room_for_messages_without_end(connect: Connect) -> None:
+    """With and without padding, whole, refused, given up and late: after each as much may be sent again."""
+    client = await connect()
+    room, opened, piece = 65_535, 0, framed(b"\0" * 12_000)
+    for first in range(1, 1200, 8):
+        for number, flags, data in (
+            (first, END_STREAM, piece),
+            (first + 2, END_STREAM | PADDED, b"\4" + piece + b"\0" * 4),
+            (first + 4, 0, b"\0" * LARGEST_FRAME),
+            (first + 4, 0, b"\0" * 100),
+            (first + 4, END_STREAM, b"\0" * 100),
+            (first + 6, 0, piece),
+        ):
+            if number > opened:
+                client.send(client.head(number, REFUSE))
+                opened = number
+            while room < len(data):
+                room += int.from_bytes((await client.next(Frame.WINDOW_UPDATE, 0))[1], "big")
+            room -= len(data)
+            client.send(frame(Frame.DATA, flags, number, data))
+        client.send(frame(Frame.RST_STREAM, 0, first + 6, (8).to_bytes(4, "big")))
+    client.call(1201, ECHO)
+    assert (await client.answer(1201))[0]["grpc-status"] == "0"
 
 
 async def test_a_stream_says_what_it_has_to_and_ends_with_the_call(connect: Connect, server: Server) -> None:

@@ -44,6 +44,8 @@ MOST_SETTINGS: Final = 1000
 MOST_UNREAD: Final = 4_194_304
 """Bytes that a client may leave unread before it is cut off."""
 OUR_WINDOW: Final = 1_048_576
+"""Bytes of messages that a client may send ahead of those that are whole: so many are kept for all of its streams together."""
+MOST_PATH: Final = 200
 GREETING_SECONDS: Final = 10.0
 KEEPALIVE: Final = ((socket.TCP_KEEPIDLE, 60), (socket.TCP_KEEPINTVL, 10), (socket.TCP_KEEPCNT, 3))
 """A client whose node has died says no more: its streams end after a minute and a half."""
@@ -150,8 +152,10 @@ class Connection(asyncio.Protocol):
         """Stream, flags and block of headers of which more must come."""
         self._window = self._initial = WINDOW
         """What may be sent on all streams together, and on a new one."""
-        self._taken = 0
-        """Bytes of messages since the client was last told that it may send as many more."""
+        self._room = WINDOW
+        """What the client may still send on all streams together."""
+        self._taken = OUR_WINDOW - WINDOW
+        """Bytes that it hasn't been told yet that it may send as many more of."""
 
     def leave(self) -> None:
         """Say goodbye and close. Streams end without an error: after one KEDA waits before it opens the next, twice as long as the last
@@ -183,8 +187,8 @@ class Connection(asyncio.Protocol):
                 connected.setsockopt(socket.IPPROTO_TCP, option, value)
         self._late = asyncio.get_running_loop().call_later(GREETING_SECONDS, self._transport.abort)
         settings = b"".join(number.to_bytes(2, "big") + value.to_bytes(4, "big") for number, value in ((3, MOST_STREAMS), (6, MOST_BYTES)))
-        more = frame(Frame.WINDOW_UPDATE, 0, 0, (OUR_WINDOW - WINDOW).to_bytes(4, "big"))
-        self._transport.write(frame(Frame.SETTINGS, 0, 0, settings) + more)
+        self._transport.write(frame(Frame.SETTINGS, 0, 0, settings))
+        self._took(0)
 
     def pause_writing(self) -> None:
         self._transport.abort()  # whoever asks and reads no answers
@@ -260,7 +264,7 @@ class Connection(asyncio.Protocol):
         if stream is None and number > self._last:
             self._last = number
             stream = self._opened(number, fields)
-        if stream is not None and flags & END_STREAM:
+        if stream is not None and flags & END_STREAM and not stream.asked:
             self._asked(stream)
 
     def _decoded(self, block: bytes) -> Mapping[bytes, bytes]:
@@ -288,22 +292,32 @@ class Connection(asyncio.Protocol):
         if not fields.get(b"content-type", b"").startswith(b"application/grpc"):
             self._transport.write(frame(Frame.HEADERS, END_HEADERS | END_STREAM, number, NOT_GRPC) + _reset(number, _Code.NO_ERROR))
             return None
-        stream = self._streams[number] = _Stream(number, fields.get(b":path", b""), self._initial)
+        stream = self._streams[number] = _Stream(number, fields.get(b":path", b"")[:MOST_PATH], self._initial)
         return stream
 
     def _data(self, number: int, flags: int, payload: bytes) -> None:
-        self._taken += len(payload)
-        if self._taken >= OUR_WINDOW // 2:
-            self._transport.write(frame(Frame.WINDOW_UPDATE, 0, 0, self._taken.to_bytes(4, "big")))
-            self._taken = 0
+        self._room -= len(payload)
+        if self._room < 0:
+            raise _Broken(_Code.FLOW_CONTROL_ERROR)
         stream = self._streams.get(number)
         if stream is None or stream.asked:
+            self._took(len(payload))
             return
-        stream.body += _bare(payload, flags)
+        piece = _bare(payload, flags)
+        stream.body += piece
+        self._took(len(payload) - len(piece))
         if len(stream.body) > MOST_BYTES:
             self._refuse(stream, Status.RESOURCE_EXHAUSTED, f"a message has at most {MOST_BYTES} bytes")
         elif flags & END_STREAM:
             self._asked(stream)
+
+    def _took(self, size: int) -> None:
+        """So many bytes from the client are kept no longer."""
+        self._taken += size
+        if self._taken >= OUR_WINDOW // 2 and not self._transport.is_closing():
+            self._transport.write(frame(Frame.WINDOW_UPDATE, 0, 0, self._taken.to_bytes(4, "big")))
+            self._room += self._taken
+            self._taken = 0
 
     def _settings(self, payload: bytes) -> None:
         self._settings_seen += 1
@@ -336,10 +350,12 @@ class Connection(asyncio.Protocol):
 
     def _asked(self, stream: _Stream) -> None:
         stream.asked = True
-        message = bytes(stream.body[5:])
-        if len(stream.body) < 5 or int.from_bytes(stream.body[1:5], "big") != len(message):
+        body, stream.body = bytes(stream.body), bytearray()
+        self._took(len(body))
+        message = body[5:]
+        if len(body) < 5 or int.from_bytes(body[1:5], "big") != len(message):
             self._refuse(stream, Status.INTERNAL, "a call takes one whole message")
-        elif stream.body[0]:
+        elif body[0]:
             self._refuse(stream, Status.UNIMPLEMENTED, "messages must not be compressed")
         elif (answer := self._calls.unary.get(stream.path)) is not None:
             self._answer(stream, answer, message)
@@ -347,7 +363,6 @@ class Connection(asyncio.Protocol):
             stream.task = asyncio.create_task(self._run(stream, run, message))
         else:
             self._refuse(stream, Status.UNIMPLEMENTED, f"there is no {stream.path.decode('latin-1')}")
-        stream.body.clear()
 
     def _answer(self, stream: _Stream, answer: Callable[[bytes], bytes], message: bytes) -> None:
         try:
@@ -420,6 +435,9 @@ class Connection(asyncio.Protocol):
 
     def _drop(self, stream: _Stream) -> None:
         self._streams.pop(stream.number, None)
+        if stream.body:
+            self._took(len(stream.body))
+            stream.body.clear()
         self._stuck.pop(stream.number, None)
         if stream.task is not None and stream.task is not asyncio.current_task():
             stream.task.cancel()
