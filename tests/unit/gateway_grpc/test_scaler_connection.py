@@ -342,6 +342,55 @@ async def test_headers_that_expand_to_more_than_they_may_end_the_connection(conn
     assert await client.closed() == 9
 
 
+async def test_what_headers_stand_for_changes_with_the_tables(connect: Connect) -> None:
+    """A block that is the same to the byte, after another field has taken its place in HPACK's table."""
+    client = await connect()
+    client.call(1, ECHO)
+    await client.answer(1)
+    block = client.encoder.encode([(":path", ECHO.decode()), ("content-type", "application/grpc+proto")])
+    for number in (3, 5):  # the second is answered from memory
+        client.send(frame(Frame.HEADERS, END_HEADERS, number, block), frame(Frame.DATA, END_STREAM, number, framed(b"same")))
+        assert (await client.answer(number))[1] == framed(b"same")
+    fields = [("content-type", "application/grpc+proto"), (":path", "/t/None"), ("te", "trailers")]
+    other = Encoder().encode(fields)  # fills the newest places anew, as the first call did
+    client.send(frame(Frame.HEADERS, END_HEADERS, 7, other), frame(Frame.DATA, END_STREAM, 7, framed(b"")))
+    assert (await client.answer(7))[0]["grpc-status"] == str(int(Status.UNIMPLEMENTED))
+    client.send(frame(Frame.HEADERS, END_HEADERS, 9, block), frame(Frame.DATA, END_STREAM, 9, framed(b"same")))
+    headers, body = await client.answer(9)
+    assert body == b""
+    assert headers.get("grpc-status") != "0"
+
+
+async def test_a_stream_more_than_may_be_open_is_refused_and_can_be_asked_again(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("roadstead.gateway.scaler.connection.MOST_STREAMS", 2)
+    client = await connect()
+    for number in (1, 3, 5):
+        client.call(number, STREAM)
+    assert (await client.next(Frame.RST_STREAM, 5))[1] == (7).to_bytes(4, "big")
+    client.send(frame(Frame.RST_STREAM, 0, 1, (8).to_bytes(4, "big")))
+    client.call(7, ECHO, b"x")
+    assert (await client.answer(7))[1] == framed(b"x")
+
+
+async def test_a_stream_that_has_ended_is_not_opened_again(connect: Connect) -> None:
+    client = await connect()
+    client.call(1, ECHO, b"x")
+    await client.answer(1)
+    client.call(1, ECHO, b"x")
+    client.send(frame(Frame.PING, 0, 0, b"01234567"))
+    assert (await client.frame())[0] == Frame.PING
+
+
+async def test_who_connects_and_says_nothing_is_cut_off(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("roadstead.gateway.scaler.connection.GREETING_SECONDS", 0.1)
+    silent, other = await connect(PREFACE[:10]), await connect()
+    with pytest.raises(asyncio.IncompleteReadError):  # noqa: PT012 - after the server's own greeting
+        while True:
+            await silent.frame()
+    other.call(1, ECHO, b"x")
+    assert (await other.answer(1))[1] == framed(b"x")
+
+
 async def test_who_asks_and_reads_nothing_is_cut_off(connect: Connect) -> None:
     client = await connect(PREFACE + frame(Frame.SETTINGS, 0, 0) + frame(Frame.WINDOW_UPDATE, 0, 0, b"\x7f\xff\0\0"))
     client.writer.transport.pause_reading()  # type: ignore[attr-defined]
