@@ -26,7 +26,8 @@ from roadstead.gateway.http import listening
 from roadstead.gateway.http2 import Frame
 from roadstead.gateway.ledger.ledger import Ledger
 from roadstead.gateway.peers import SERVICE, Peers
-from roadstead.gateway.scaler.connection import Calls, Connection, serving
+from roadstead.gateway.scaler.calls import Calls
+from roadstead.gateway.scaler.connection import Connection, serving
 from roadstead.settings import GatewaySettings
 from roadstead.tls import SNI, Certificates
 

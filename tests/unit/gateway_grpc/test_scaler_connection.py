@@ -10,6 +10,7 @@ import pytest
 from hpack import Decoder, Encoder
 
 from roadstead.gateway.http2 import ACK, END_HEADERS, END_STREAM, LARGEST_FRAME, PREFACE, Frame, frame
+from roadstead.gateway.scaler.calls import Calls, Refused, Say, Status
 from roadstead.gateway.scaler.connection import (
     MOST_BYTES,
     MOST_DETAIL,
@@ -17,11 +18,7 @@ from roadstead.gateway.scaler.connection import (
     OUR_WINDOW,
     PADDED,
     PRIORITY,
-    Calls,
     Connection,
-    Refused,
-    Say,
-    Status,
     serving,
 )
 

@@ -1,10 +1,9 @@
 """gRPC's side of a server for KEDA's questions: one connection, small messages, answers that are known at once.
 
-KEDA asks three questions about each Workload at zero in every polling interval, so a thousand of them are fifty questions a second. gRPC's
-own server for asyncio spends 0.6 ms of CPU on each, since every question wakes three threads, and 25 KB on each of the streams that stay
-open; this takes 0.25 ms and 3 KB (docs/design/0002-ledger.md). What it leaves out: compression, deadlines (whoever gives up says so),
-messages of more than MOST_BYTES, more than one message from a client. HPACK is a library's; frames: RFC 9113 section 6, calls: gRPC's
-PROTOCOL-HTTP2.
+KEDA asks three questions about each Workload at zero in every polling interval: of a thousand, 25 a second by default. gRPC's own server
+for asyncio spends 0.6 ms of CPU on each, since every question wakes three threads, and 25 KB on each of the streams that stay open; this
+takes 0.25 ms and 3 KB (docs/design/0002-ledger.md). What it leaves out: compression, deadlines (whoever gives up says so), messages of more
+than MOST_BYTES, more than one message from a client. HPACK is a library's; frames: RFC 9113 section 6, calls: gRPC's PROTOCOL-HTTP2.
 """
 
 from __future__ import annotations
@@ -25,9 +24,12 @@ from weakref import WeakSet
 from hpack import Decoder, Encoder, HPACKError, NeverIndexedHeaderTuple
 
 from roadstead.gateway.http2 import ACK, END_HEADERS, END_STREAM, INITIAL_WINDOW_SIZE, LARGEST_FRAME, PREFACE, WINDOW, Frame, frame
+from roadstead.gateway.scaler.calls import Calls, Refused, Say, Status
 
 log = logging.getLogger(__name__)
 PADDED, PRIORITY = 8, 32
+MAX_CONCURRENT_STREAMS, MAX_HEADER_LIST_SIZE = 3, 6
+"""Numbers of settings."""
 MOST_BYTES: Final = 16_384
 """Of a message, and of the head of a call."""
 MOST_DETAIL: Final = 500
@@ -35,8 +37,8 @@ MOST_DETAIL: Final = 500
 larger one grpc-go ends the connection, and with it everybody's streams.
 """
 BACKLOG: Final = 128
-MOST_STREAMS: Final = 20_000
-"""Of one connection; KEDA opens two for each ScaledObject, all by the same one."""
+MOST_STREAMS: Final = 100_000
+"""Of one connection; KEDA opens two for each ScaledObject, all by the same one, and beyond the most its questions would wait for ever."""
 MOST_KINDS: Final = 64
 """Of heads whose meaning is remembered; KEDA's calls are of five."""
 MOST_SETTINGS: Final = 1000
@@ -54,36 +56,6 @@ since: Linux would say it again for a quarter of an hour.
 TEXT: Final = "".join(chr(code) for code in range(0x20, 0x7F) if chr(code) != "%")
 PLACES: Final = bytes(range(0x81, 0xFF))
 """Fields in HPACK that are places in the tables, of one byte each."""
-Say = Callable[[bytes], None]
-
-
-class Status(IntEnum):
-    """gRPC's, as far as they are said here."""
-
-    OK = 0
-    INVALID_ARGUMENT = 3
-    NOT_FOUND = 5
-    RESOURCE_EXHAUSTED = 8
-    UNIMPLEMENTED = 12
-    INTERNAL = 13
-    UNAVAILABLE = 14
-
-
-class Refused(Exception):
-    """A call that gets no answer, and why."""
-
-    def __init__(self, status: Status, detail: str) -> None:
-        super().__init__(detail)
-        self.status = status
-        self.detail = detail
-
-
-@dataclass(frozen=True, slots=True)
-class Calls:
-    """What can be called, by path. Handlers get a message, and raise Refused; those of streams may say several and end with the call."""
-
-    unary: Mapping[bytes, Callable[[bytes], bytes]]
-    streams: Mapping[bytes, Callable[[bytes, Say], Awaitable[None]]]
 
 
 class _Code(IntEnum):
@@ -188,7 +160,10 @@ class Connection(asyncio.Protocol):
             for option, value in KEEPALIVE:
                 connected.setsockopt(socket.IPPROTO_TCP, option, value)
         self._late = asyncio.get_running_loop().call_later(GREETING_SECONDS, self._transport.abort)
-        settings = b"".join(number.to_bytes(2, "big") + value.to_bytes(4, "big") for number, value in ((3, MOST_STREAMS), (6, MOST_BYTES)))
+        settings = b"".join(
+            number.to_bytes(2, "big") + value.to_bytes(4, "big")
+            for number, value in ((MAX_CONCURRENT_STREAMS, MOST_STREAMS), (MAX_HEADER_LIST_SIZE, MOST_BYTES))
+        )
         self._transport.write(frame(Frame.SETTINGS, 0, 0, settings))
         self._took(0)
 

@@ -21,7 +21,8 @@ from google.protobuf.message import DecodeError
 
 from roadstead.gateway.ledger.ledger import Ledger
 from roadstead.gateway.scaler import protocol
-from roadstead.gateway.scaler.connection import Calls, Connection, Refused, Say, Status
+from roadstead.gateway.scaler.calls import Calls, Refused, Say, Status
+from roadstead.gateway.scaler.connection import Connection
 from roadstead.gateway.scaler.demand import METRICS, Demand, NoSuchWorkload, NotKnown
 from roadstead.kube.resource import Key
 
