@@ -64,7 +64,8 @@ pytestmark = pytest.mark.timeout(420)
 Body = dict[str, Any]
 COMMAND = "ROADSTEAD_LONG=1 pytest tests/e2e/test_gateway_scaling.py -k twenty"
 PHASES = ("decide", "schedule", "pull", "start", "ready", "total")
-AWAY_SECONDS = 20.0
+AWAY_SECONDS = 15.0
+"""Longer than cooldown and stabilisation."""
 MINUTE_SECONDS, HOUR_SECONDS = 1.0, 60.0
 """As the gateway counts here."""
 BURNING = """
