@@ -18,7 +18,7 @@ from hack.cluster import images, preflight
 from hack.cluster.console import ClusterError
 from hack.cluster.full import FullCluster, down, full_cluster, start_cluster, sweep, up
 from hack.cluster.processes import wait_until
-from hack.cluster.slot import MASKED, Slot, claim, claim_free, cleanup
+from hack.cluster.slot import COUNT, MASKED, Slot, claim
 
 pytestmark = [pytest.mark.usefixtures("container_machine"), pytest.mark.timeout(600)]
 REPOSITORY_ROOT = Path(__file__).parents[2]
@@ -64,11 +64,11 @@ def traces(slot: Slot) -> list[str]:
 
 @pytest.fixture
 def slot() -> Iterator[Slot]:
-    """A slot of our own, remembered as taken by no one: its number is free and its lock is released again."""
-    with claim_free() as (free, _):
-        cleanup(free)
-    yield free
-    down(free)
+    """The last one: who looks for a free one takes the lowest, and would keep this test waiting for the length of its own."""
+    last = Slot(COUNT - 1)
+    down(last)
+    yield last
+    down(last)
 
 
 @pytest.fixture(scope="module")
