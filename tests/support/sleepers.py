@@ -51,7 +51,10 @@ class Sleepers:
         timer = threading.Timer(LATE_SECONDS, lambda: [each.start() for each in late])
         for each in early:
             each.start()
-        wait_for(lambda: self._held() == HELD / 2, "requests that wait", START_SECONDS)
+        try:
+            wait_for(lambda: self._held() == HELD / 2, "requests that wait", START_SECONDS)
+        except AssertionError as error:
+            raise AssertionError(f"{self._held()} requests wait; of these: {[each.called for each in early]}") from error
         timer.start()
         try:
             yield [each.called for each in (*early, *late)]
