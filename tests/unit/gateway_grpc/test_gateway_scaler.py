@@ -250,19 +250,25 @@ async def test_a_held_request_is_pushed_at_once_and_so_is_the_end(gateway: Gatew
 
 
 async def test_keda_hears_again_that_a_workload_is_active(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
-    """From when it last heard so KEDA counts the cooldown: between two of its own looks there may be minutes of requests."""
+    """From when it last heard so KEDA counts the cooldown: between two of its own looks there may be minutes of requests. One that never
+    goes to zero has no cooldown, and each word would be a write of KEDA's."""
     now = 1000.0
     monkeypatch.setattr(service, "monotonic", lambda: now)
-    stream = gateway.stream()
-    assert not await said(stream)
+    gateway.world.workload("always", replicas=1, sleeps=False)
+    stream, other = gateway.stream(), gateway.stream(name="always")
+    assert [await said(stream), await said(other)] == [False, False]
     gateway.used(1)
-    assert await said(stream)
-    next_word = asyncio.ensure_future(said(stream))
+    gateway.used(1, name="always")
+    assert [await said(stream), await said(other)] == [True, True]
+    next_word, no_word = asyncio.ensure_future(said(stream)), asyncio.ensure_future(said(other))
     now += AGAIN_MOST_SECONDS - 0.1
     await asyncio.sleep(1.5 * service.LOOK_SECONDS)
     assert not next_word.done()
     now += 0.2
     assert await next_word
+    await asyncio.sleep(0.1)
+    assert not no_word.done()
+    no_word.cancel()
     gateway.used(0)
     gateway.clock.now += AGAIN_MOST_SECONDS + 3
     assert not await said(stream)

@@ -63,6 +63,11 @@ class Demand:
         endpoints = self._endpoints(key)
         return ledger.in_flight(endpoints) > 0 or any((ledger.last_request(each) or 0.0) > recent for each in endpoints)
 
+    def sleeps(self, key: Key) -> bool:
+        """Whether the Workload may go to zero: of others KEDA counts no cooldown, and each word costs it a write."""
+        view = self._directory.workload(key)
+        return view is not None and view.sleeps
+
     def fast(self, key: Key) -> bool:
         """Whether the gateway itself asks for the Workload's first pod (fastpath.py) when a request wakes it."""
         view = self._directory.workload(key)

@@ -80,7 +80,7 @@ class ScalerService:
                 if not self._demand.active(key):
                     del self._active[key]
                     self._wake(key)
-                elif now - told >= again:
+                elif now - told >= again and self._demand.sleeps(key):
                     self._active[key] = now
                     self._wake(key)
 
