@@ -209,11 +209,29 @@ async def test_a_dead_pod_costs_no_request(envoy: LoneEnvoy) -> None:
     assert echo.bodies == [body] * 60
 
 
-async def test_only_dead_pods(envoy: LoneEnvoy) -> None:
-    """Then the answerer has the word, and says so in our form."""
-    await envoy.pods(*((HOST, port) for port in free_ports(2)))
+@pytest.mark.parametrize("remembered", [False, True])
+@pytest.mark.parametrize("left", [0, 1, 2])
+async def test_only_dead_pods(envoy: LoneEnvoy, left: int, remembered: bool) -> None:
+    """Or none: then Envoy says so, in our form."""
+    if remembered:
+        envoy.gate.verdict_seconds = 60
+    await envoy.pods(await envoy.listen(Echo()))
+    assert (await envoy.get("/x")).status == 200
+    await envoy.pods(*((HOST, port) for port in free_ports(left)))
     answers = await asyncio.gather(*(envoy.get("/x", method="POST", body=b"a") for _ in range(20)))
     assert Counter((answer.status, answer.header("retry-after")) for answer in answers) == {(503, "1"): 20}
+    assert {answer.body.strip() for answer in answers} == {b'{"detail":"the service can\'t be reached at the moment; try again"}'}
+
+
+@pytest.mark.parametrize("left", [0, 1])
+async def test_only_dead_pods_of_grpc(envoy: LoneEnvoy, left: int) -> None:
+    """A client gets what it may try again, whatever its pods would have spoken."""
+    await envoy.pods(*((HOST, port) for port in free_ports(left)), protocol=Protocol.H2C)
+    async with grpc.aio.insecure_channel(f"{HOST}:{envoy.port}") as channel:
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await channel.unary_unary(f"{PREFIX}/p.S/Unary")(b"x", metadata=[("authorization", TOKEN)], timeout=20)
+    assert refused.value.code() == grpc.StatusCode.UNAVAILABLE
+    assert "the service can't be reached at the moment; try again" in str(refused.value.details())
 
 
 async def test_pods_come_and_go_under_load(envoy: LoneEnvoy) -> None:

@@ -15,8 +15,9 @@ import pytest
 from hack.cluster.certificates import Authority, Pair
 from hack.cluster.control import free_ports
 from roadstead.api.container import Protocol
-from roadstead.gateway.http2 import PREFACE, Http2
+from roadstead.gateway.http2 import PREFACE
 from tests.support.lone_envoy import HOST, PREFIX, TOKEN, Echo, LoneEnvoy, lone_envoy, read_head, reply
+from tests.support.one_answer import Http2
 
 
 @pytest.fixture
@@ -80,8 +81,8 @@ async def talk(envoy: LoneEnvoy) -> None:
         writer.close()
 
 
-async def test_the_last_resort_speaks_no_tls(envoy: LoneEnvoy, pair: Pair) -> None:
-    """The container's certificate is nobody's we know. The answerer, behind it in the same cluster, speaks no TLS."""
+async def test_whatever_a_pods_certificate_says(envoy: LoneEnvoy, pair: Pair) -> None:
+    """It is nobody's we know."""
     await envoy.pods(await envoy.listen(Echo(), ssl=offering(pair)), protocol=Protocol.HTTPS)
     assert (await envoy.get("/x")).body == b"echo"
     await envoy.pods(protocol=Protocol.HTTPS)

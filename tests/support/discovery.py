@@ -20,7 +20,7 @@ OTHER = "w-76543210fedcba9876543210"
 
 def pods(*hosts: str) -> endpoint_pb2.ClusterLoadAssignment:
     """Addresses of the cluster NAME."""
-    return assignment(NAME, [(host, 80) for host in hosts], None)
+    return assignment(NAME, [(host, 80) for host in hosts])
 
 
 @asynccontextmanager

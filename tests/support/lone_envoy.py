@@ -23,7 +23,6 @@ from envoy.service.load_stats.v3 import lrs_pb2_grpc
 from hack.cluster import envoy
 from hack.cluster.control import free_ports
 from roadstead.api.container import Protocol
-from roadstead.gateway.answers import Answerer
 from roadstead.gateway.envoy.ads import Store
 from roadstead.gateway.envoy.bootstrap import bootstrap
 from roadstead.gateway.envoy.discovery import Discovery
@@ -282,11 +281,11 @@ async def lone_envoy(
     *, idle_timeout_seconds: int = 3600, cold_start_limit_seconds: int = 600, flags: Sequence[str] = (), **settings: Any
 ) -> AsyncIterator[LoneEnvoy]:
     """Start it; ready when the endpoint's route is there. ``flags`` are more of the command's, ``settings`` go to EnvoySettings."""
-    port, admin, control, authoriser, answerer = free_ports(5)
+    port, admin, control, authoriser = free_ports(4)
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         store, gate, counts = Store(), Gate(), Counts()
-        upstreams = EnvoyUpstreams(store, (HOST, answerer))
+        upstreams = EnvoyUpstreams(store)
         upstreams.configure(idle_timeout_seconds, cold_start_limit_seconds)
         server = grpc.aio.server()
         ads_pb2_grpc.add_AggregatedDiscoveryServiceServicer_to_server(Discovery(store), server)
@@ -294,11 +293,7 @@ async def lone_envoy(
         assert server.add_insecure_port(f"{HOST}:{control}") == control
         await server.start()
         stack.push_async_callback(server.stop, 0)
-        last = await asyncio.get_running_loop().create_server(Answerer, HOST, answerer)
-        stack.callback(last.close)
-        chosen = EnvoySettings(
-            host=HOST, port=port, admin_port=admin, control_port=control, authoriser_port=authoriser, answerer_port=answerer, **settings
-        )
+        chosen = EnvoySettings(host=HOST, port=port, admin_port=admin, control_port=control, authoriser_port=authoriser, **settings)
         (folder / "envoy.json").write_text(json.dumps(bootstrap(chosen)))
         log = stack.enter_context((folder / "envoy.log").open("wb"))
         command = [str(envoy.binary()), "-c", str(folder / "envoy.json"), "--concurrency", "1", "--log-level", "warning"]

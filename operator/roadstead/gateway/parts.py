@@ -13,7 +13,7 @@ from roadstead.access.verdicts import Keeping
 from roadstead.api.platform import PlatformSpec
 from roadstead.gateway.admin import Admin
 from roadstead.gateway.authoriser import Authoriser
-from roadstead.gateway.control import LOOPBACK, Control
+from roadstead.gateway.control import Control
 from roadstead.gateway.directory import Directory
 from roadstead.gateway.envoy.ads import Store
 from roadstead.gateway.envoy.load_reports import INTERVAL_SECONDS
@@ -47,7 +47,7 @@ class Parts:
         self._identity = identity
         self._given_peers = settings.peers
         self._certificates = certificates
-        self._upstreams = EnvoyUpstreams(store, (LOOPBACK, settings.answerer_port))
+        self._upstreams = EnvoyUpstreams(store)
         self.directory = Directory(self._upstreams)
         self.mirrors = Mirrors(client, self.directory, settings.namespace, settings.peer_service if certificates is not None else "")
         self.ledger = Ledger(identity, minute_seconds=settings.minute_seconds)

@@ -88,7 +88,7 @@ async def test_waits_not_for_what_is_refused(store: Store, stream: Any) -> None:
 async def test_waits_not_for_addresses_of_a_cluster_that_is_refused(store: Store, stream: Any) -> None:
     await take(stream)
     store.put(CLUSTERS, OTHER, cluster(OTHER, Protocol.HTTP))
-    store.put(ENDPOINTS, OTHER, assignment(OTHER, [("10.0.0.3", 80)], None))
+    store.put(ENDPOINTS, OTHER, assignment(OTHER, [("10.0.0.3", 80)]))
     await stream.write(discovery_pb2.DeltaDiscoveryRequest(type_url=CLUSTERS))
     waiting = asyncio.create_task(store.acknowledged(ENDPOINTS, OTHER))
     assert await refuse(stream) == [OTHER]
@@ -101,7 +101,7 @@ async def test_what_is_refused_together_is_told_one_by_one(store: Store, stream:
     await stream.write(discovery_pb2.DeltaDiscoveryRequest(type_url=ENDPOINTS, resource_names_subscribe=[OTHER]))
     await take(stream)
     store.put(ENDPOINTS, NAME, pods("nonsense"))
-    store.put(ENDPOINTS, OTHER, assignment(OTHER, [("10.0.0.3", 80)], None))
+    store.put(ENDPOINTS, OTHER, assignment(OTHER, [("10.0.0.3", 80)]))
     waiting = [asyncio.create_task(store.acknowledged(ENDPOINTS, name)) for name in (NAME, OTHER)]
     assert await refuse(stream) == [NAME, OTHER]
     assert await refuse(stream) == [NAME]

@@ -95,7 +95,7 @@ async def word(call: Any, said: object = None) -> object:
 async def test_kedas_certificate_does_not_for_the_authoriser(folders: tuple[Path, Path]) -> None:
     gateway, keda = folders
     async with listening(Answerer, "127.0.0.1", 0, Certificates(gateway)) as port:
-        assert (await asked(port, gateway)).startswith(b"HTTP/1.1 503")
+        assert (await asked(port, gateway)).startswith(b"HTTP/1.1 500")
         assert await asked(port, keda) == b""
 
 
@@ -111,10 +111,10 @@ def test_a_former_authority_is_trusted_no_more(tmp_path: Path, run: Callable[[Co
     async def main() -> None:
         shutil.copytree(first, ours)
         async with listening(Answerer, "127.0.0.1", 0, Certificates(ours)) as port:
-            assert (await asked(port, first)).startswith(b"HTTP/1.1 503")
+            assert (await asked(port, first)).startswith(b"HTTP/1.1 500")
             assert await asked(port, second, authority=first) == b""
             shutil.copytree(second, ours, dirs_exist_ok=True)
-            assert (await asked(port, second)).startswith(b"HTTP/1.1 503")
+            assert (await asked(port, second)).startswith(b"HTTP/1.1 500")
             assert await asked(port, first, authority=second) == b""
 
     run(main())

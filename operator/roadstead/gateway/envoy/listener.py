@@ -127,7 +127,7 @@ def _own_words() -> dict[str, Any]:
             {"filter": refused, "body_format_override": as_it_is},
             words(overloaded, "the gateway is short of memory; try again", soon),
             words(flags("UAEX"), "permission can't be asked for at the moment; try again", soon),
-            # No cluster, no pod, none that can be connected to: as the answerer says it.
+            # No cluster, no pod, none that can be connected to.
             words(flags("NC", "UH", "UF"), "the service can't be reached at the moment; try again", soon),
             words(status("EQ", 404), "there is nothing to call here"),
             words(flags("UC"), "the service has closed the connection without an answer"),

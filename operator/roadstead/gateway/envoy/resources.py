@@ -16,7 +16,6 @@ from envoy.config.route.v3 import route_pb2
 from envoy.extensions.filters.http.ext_authz.v3 import ext_authz_pb2  # noqa: F401 - ParseDict needs to know its type
 from envoy.extensions.filters.http.lua.v3 import lua_pb2  # noqa: F401 - the same
 from envoy.extensions.retry.host.previous_hosts.v3 import previous_hosts_pb2  # noqa: F401 - the same
-from envoy.extensions.retry.priority.previous_priorities.v3 import previous_priorities_config_pb2  # noqa: F401 - the same
 from envoy.extensions.transport_sockets.tls.v3 import tls_pb2  # noqa: F401 - the same
 from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2  # noqa: F401 - the same
 from google.protobuf import json_format
@@ -48,8 +47,8 @@ KEPT_ALIVE: Final = {
         "keepalive_probes": KEEPALIVE_PROBES,
     }
 }
-PODS_TRIED: Final = 3
-"""How many pods may refuse a connection before the caller is told that none can be reached."""
+RETRIES: Final = 3
+"""So many further pods are tried after one that refuses a connection, before the caller is told that none can be reached."""
 HTTP_OPTIONS: Final = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 IDLE_CONNECTION_SECONDS: Final = 1
 """Idle connections to pods are given up before servers do, lest a request meets one that is just being closed: it would be lost, since
@@ -93,20 +92,14 @@ def http_options(protocol: Protocol) -> dict[str, Any]:
     }
 
 
-def assignment(name: str, addresses: Iterable[Address], answerer: Address | None) -> endpoint_pb2.ClusterLoadAssignment:
-    """Its pods, and behind them the answerer for the moments in which none can be reached.
-
-    Pods that speak TLS have none: a cluster speaks it to everybody in it, and the answerer doesn't.
-    """
+def assignment(name: str, addresses: Iterable[Address]) -> endpoint_pb2.ClusterLoadAssignment:
+    """Its pods. Where there is none, or none can be reached, Envoy says so itself (``_own_words`` of listener.py)."""
     found = endpoint_pb2.ClusterLoadAssignment(cluster_name=name)
-    # As a percentage: while one pod is left at all, nothing goes to the answerer.
-    found.policy.overprovisioning_factor.value = 100_000
-    for priority, (zone, group) in enumerate((("pods", addresses), ("gateway", (answerer,) if answerer else ()))):
-        locality = found.endpoints.add(priority=priority)
-        locality.locality.zone = zone
-        for host, port in group:
-            socket = locality.lb_endpoints.add().endpoint.address.socket_address
-            socket.address, socket.port_value = host, port
+    locality = found.endpoints.add()
+    locality.locality.zone = "pods"
+    for host, port in addresses:
+        socket = locality.lb_endpoints.add().endpoint.address.socket_address
+        socket.address, socket.port_value = host, port
     return found
 
 
@@ -132,7 +125,7 @@ def routes(idle_timeout_seconds: int, cold_start_limit_seconds: int) -> route_pb
         # Only what no pod has seen anything of is tried again, so that nothing is ever done twice.
         "retry_policy": {
             "retry_on": "connect-failure,refused-stream,reset-before-request",
-            "num_retries": PODS_TRIED,
+            "num_retries": RETRIES,
             "retry_back_off": {"base_interval": "0.01s", "max_interval": "0.2s"},
             # Chance alone would send every other request for two pods, one of them dead, to the dead one again.
             "retry_host_predicate": [
@@ -144,13 +137,6 @@ def routes(idle_timeout_seconds: int, cold_start_limit_seconds: int) -> route_pb
                 }
             ],
             "host_selection_retry_max_attempts": 100,  # of two by chance, each attempt finds another pod one time in four
-            "retry_priority": {
-                "name": "envoy.retry_priorities.previous_priorities",
-                "typed_config": {
-                    "@type": "type.googleapis.com/envoy.extensions.retry.priority.previous_priorities.v3.PreviousPrioritiesConfig",
-                    "update_frequency": PODS_TRIED,
-                },
-            },
         },
     }
     config = {
@@ -228,9 +214,8 @@ def _prefix(kind: str) -> str:
 class EnvoyUpstreams:
     """The directory's word to Envoy."""
 
-    def __init__(self, store: Store, answerer: Address) -> None:
+    def __init__(self, store: Store) -> None:
         self._store = store
-        self._answerer = answerer
         self._protocols: dict[str, Protocol] = {}
         """Of the clusters that are told already: to build one costs as much as all the rest of a change."""
 
@@ -239,8 +224,7 @@ class EnvoyUpstreams:
         if self._protocols.get(cluster_name) is not protocol:
             self._protocols[cluster_name] = protocol
             self._store.put(CLUSTERS, cluster_name, cluster(cluster_name, protocol))
-        answerer = None if protocol is Protocol.HTTPS else self._answerer
-        self._store.put(ENDPOINTS, cluster_name, assignment(cluster_name, addresses, answerer))
+        self._store.put(ENDPOINTS, cluster_name, assignment(cluster_name, addresses))
 
     def drop(self, cluster_name: str) -> None:
         """Take it away."""
