@@ -7,8 +7,10 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
-PAUSE_SECONDS: Final = 0.5
-KEPT: Final = 60
+from roadstead.ticks import to_tick
+
+PAUSE_SECONDS: Final = 1.0
+KEPT: Final = 30
 """Samples: half a minute."""
 
 
@@ -28,8 +30,9 @@ class LoopLag:
         """Measure until cancelled."""
         loop = asyncio.get_running_loop()
         while True:
-            due = loop.time() + PAUSE_SECONDS
-            await asyncio.sleep(PAUSE_SECONDS)
+            pause = to_tick(PAUSE_SECONDS)
+            due = loop.time() + pause
+            await asyncio.sleep(pause)
             lag = max(0.0, loop.time() - due)
             self._recent.append(lag)
             self._sampled(lag)

@@ -176,7 +176,7 @@ class World:
         counts = [self.total_requests()]
 
         def rested() -> bool:
-            time.sleep(1)  # Envoys tell of requests twice a second, and the processes each other as often
+            time.sleep(2)  # Envoys tell of requests every second, and the processes each other twice as often
             counts.append(self.total_requests())
             return counts[-1] is not None and counts[-1] == counts[-2]
 

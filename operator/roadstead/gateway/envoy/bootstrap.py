@@ -16,6 +16,8 @@ HEAP_SHARE: Final = 0.8
 comes between two looks at it."""
 TRACKED_POWER: Final = 18
 """Requests that keep 2 to the power of it, 256 KiB, in buffers can be reset for want of memory."""
+WATCHDOG: Final = {"miss_timeout": "2s", "megamiss_timeout": "10s"}
+"""A thread shows twice in such a time that it lives. By default it does ten times a second, which is most of what an idle Envoy does."""
 PEER: Final = {"envoy.transport_socket_match": {"peer": True}}
 
 
@@ -41,6 +43,7 @@ def bootstrap(settings: EnvoySettings) -> dict[str, Any]:
         # Envoy itself would skip what a chunk holds beyond its size; somebody in front of it might not.
         "layered_runtime": {"layers": [{"name": "ours", "static_layer": {"envoy.reloadable_features.strict_chunk_parsing": True}}]},
         "overload_manager": _overload(settings),
+        "watchdogs": {"main_thread_watchdog": WATCHDOG, "worker_watchdog": WATCHDOG},
     }
 
 

@@ -1,4 +1,4 @@
-"""Envoy's load reports: twice a second, how many requests of each cluster are under way, have begun, and have failed.
+"""Envoy's load reports: every second, how many requests of each cluster are under way, have begun, and have failed.
 
 They cost nothing per request, correct themselves, and miss nothing while this process is away: Envoy reports the sum when it is back.
 """
@@ -15,7 +15,7 @@ from envoy.service.load_stats.v3 import lrs_pb2, lrs_pb2_grpc
 from google.protobuf import duration_pb2
 
 log = logging.getLogger(__name__)
-INTERVAL_SECONDS: Final = 0.5
+INTERVAL_SECONDS: Final = 1.0
 
 
 class Counts(Protocol):

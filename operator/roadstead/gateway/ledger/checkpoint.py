@@ -20,6 +20,7 @@ from roadstead.gateway.ledger.changes import Changes
 from roadstead.gateway.ledger.envoy_stats import EnvoyStats, Seen
 from roadstead.gateway.ledger.ledger import Ledger
 from roadstead.gateway.ledger.state import read
+from roadstead.ticks import to_tick
 
 log = logging.getLogger(__name__)
 FILE: Final = "ledger.jsonl"
@@ -81,7 +82,7 @@ class Checkpoint:
     async def _append(self, file: IO[bytes] | None, changes: Changes) -> None:
         pruned = self._ledger.now
         for _ in range(int(REWRITE_SECONDS / APPEND_SECONDS)):
-            await asyncio.sleep(APPEND_SECONDS)
+            await asyncio.sleep(to_tick(APPEND_SECONDS))
             if abs(self._ledger.now - pruned) >= PRUNE_SECONDS:
                 self._ledger.prune()
                 pruned = self._ledger.now

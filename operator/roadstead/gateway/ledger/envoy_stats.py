@@ -17,6 +17,7 @@ from roadstead.api.container import Protocol as Wire
 from roadstead.gateway.ledger.history import LATENCY, USER_ERRORS
 from roadstead.gateway.ledger.ledger import Ledger
 from roadstead.latencies import by_bounds
+from roadstead.ticks import to_tick
 
 log = logging.getLogger(__name__)
 _WIRES: Final = "|".join(wire for wire in Wire if wire is not Wire.HTTP)
@@ -78,7 +79,7 @@ class EnvoyStats:
                 await self.look(readings)
             except ValueError as error:
                 log.warning("Can't read Envoy's statistics: %s", error)
-            await asyncio.sleep(POLL_SECONDS)
+            await asyncio.sleep(to_tick(POLL_SECONDS))
 
     async def look(self, readings: Readings) -> None:
         """Look once; nothing happens while Envoy can't be asked."""

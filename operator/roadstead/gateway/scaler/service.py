@@ -25,6 +25,7 @@ from roadstead.gateway.scaler.calls import Calls, Refused, Say, Status
 from roadstead.gateway.scaler.connection import Connection
 from roadstead.gateway.scaler.demand import METRICS, Demand, NoSuchWorkload, NotKnown
 from roadstead.kube.resource import Key
+from roadstead.ticks import to_tick
 
 LOOK_SECONDS: Final = 1.0
 HEAD_START_SECONDS: Final = 1.0
@@ -70,7 +71,7 @@ class ScalerService:
     async def run(self) -> None:
         """Notice what no event tells of: that everything is known now, and that demand is long enough ago."""
         while True:
-            await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(to_tick(LOOK_SECONDS))
             if self._demand.ready() != self._ready:
                 self._ready = not self._ready
                 for key in list(self._streams):
