@@ -9,15 +9,15 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from http import HTTPStatus
 from typing import ClassVar, Final, cast
-from weakref import WeakSet
 
 import httptools
 import orjson
 
+from roadstead.gateway.accepting import Accepted, accepting
 from roadstead.tls import Certificates
 
 log = logging.getLogger(__name__)
@@ -45,14 +45,14 @@ class Request:
         self.keep_alive = keep_alive
 
 
-class Connection(asyncio.Protocol):
+class Connection(Accepted):
     """One connection. Requests are answered in turn, at once or later, without waiting for their bodies."""
 
     WANTED: ClassVar[frozenset[bytes]] = frozenset()
 
     def __init__(self) -> None:
         self._transport: asyncio.Transport
-        self.connected = False
+        self._connected = False
         """It has been made, and its handshake, if any, was a success."""
         self.certificates: Certificates | None = None
         """Whoever connects must have one of a gateway."""
@@ -98,8 +98,10 @@ class Connection(asyncio.Protocol):
             elif self._late is None:  # to close before all has been read could take the answer along
                 self._late = asyncio.get_running_loop().call_later(HEAD_SECONDS, self._transport.close)
 
-    def cut(self) -> None:
+    def dismiss(self) -> None:
         """Close at once if an answer is due; else as soon as all is sent."""
+        if not self._connected:
+            return
         if self._asked is not None:
             self._transport.abort()
         else:
@@ -108,7 +110,7 @@ class Connection(asyncio.Protocol):
     # What asyncio calls
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport, self.connected = cast(asyncio.Transport, transport), True
+        self._transport, self._connected = cast(asyncio.Transport, transport), True
         if self.certificates is not None:
             shown = transport.get_extra_info("peercert") or {}
             if not self.certificates.ours(name for kind, name in shown.get("subjectAltName", ()) if kind == "DNS"):
@@ -223,29 +225,18 @@ def retry_after(seconds: float) -> bytes:
     return b"retry-after: %d" % max(1, round(seconds))
 
 
-@asynccontextmanager
-async def listening(
+def listening(
     make: Callable[[], Connection], host: str | None, port: int, certificates: Certificates | None = None
-) -> AsyncIterator[int]:
+) -> AbstractAsyncContextManager[int]:
     """Take connections on that address (None: all) while the context lasts; port 0 finds a free one. Yields the port.
     With certificates only gateways are let in.
 
     At the end whoever is still owed an answer is cut off: see to it before that nobody is.
     """
-    connections: WeakSet[Connection] = WeakSet()
 
-    def connected() -> Connection:
+    def made() -> Connection:
         connection = make()
         connection.certificates = certificates
-        connections.add(connection)
         return connection
 
-    tls = certificates.server() if certificates is not None else None
-    server = await asyncio.get_running_loop().create_server(connected, host, port, ssl=tls, backlog=BACKLOG)
-    try:
-        yield server.sockets[0].getsockname()[1]
-    finally:
-        server.close()
-        for connection in list(connections):
-            if connection.connected:
-                connection.cut()
+    return accepting(made, host, port, certificates.server() if certificates is not None else None, BACKLOG)

@@ -11,16 +11,9 @@ from hpack import Decoder, Encoder
 
 from roadstead.gateway.http2 import ACK, END_HEADERS, END_STREAM, LARGEST_FRAME, PREFACE, Frame, frame
 from roadstead.gateway.scaler.calls import Calls, Refused, Say, Status
-from roadstead.gateway.scaler.connection import (
-    MOST_BYTES,
-    MOST_DETAIL,
-    MOST_SETTINGS,
-    OUR_WINDOW,
-    PADDED,
-    PRIORITY,
-    Connection,
-    serving,
-)
+from roadstead.gateway.scaler.connection import MOST_BYTES, MOST_SETTINGS, OUR_WINDOW, Connection, serving
+from roadstead.gateway.scaler.frames import PADDED, PRIORITY
+from roadstead.gateway.scaler.heads import MOST_DETAIL
 
 SECONDS = 5.0
 ECHO, STREAM, REFUSE, MIRROR, BREAK, LARGE = b"/t/Echo", b"/t/Stream", b"/t/Refuse", b"/t/Mirror", b"/t/Break", b"/t/Large"
