@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager, suppress
 
 import pytest
 
-from roadstead.gateway.http2 import PREFACE, Frame, frame
+from roadstead.gateway.rpc.frames import PREFACE, Frame, frame
 from tests.support.lone_envoy import HOST, PREFIX, TOKEN, Echo, LoneEnvoy, lone_envoy, read_head
 from tests.support.memory import resident_mib
 

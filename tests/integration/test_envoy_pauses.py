@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from roadstead.gateway.http2 import PREFACE, Frame, frame
+from roadstead.gateway.rpc.frames import PREFACE, Frame, frame
 from tests.integration.test_envoy_frames import END_HEADERS, END_STREAM, raw, request
 from tests.support.lone_envoy import HOST, lone_envoy, read_head
 

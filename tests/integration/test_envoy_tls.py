@@ -15,7 +15,7 @@ import pytest
 from hack.cluster.certificates import Authority, Pair
 from hack.cluster.control import free_ports
 from roadstead.api.container import Protocol
-from roadstead.gateway.http2 import PREFACE
+from roadstead.gateway.rpc.frames import PREFACE
 from tests.support.lone_envoy import HOST, PREFIX, TOKEN, Echo, LoneEnvoy, lone_envoy, read_head, reply
 from tests.support.one_answer import Http2
 

@@ -16,19 +16,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import grpc.aio
-from envoy.service.discovery.v3 import ads_pb2_grpc
-from envoy.service.load_stats.v3 import lrs_pb2_grpc
-
 from hack.cluster import envoy
 from hack.cluster.control import free_ports
 from roadstead.api.container import Protocol
+from roadstead.gateway.control import for_envoy
 from roadstead.gateway.envoy.ads import Store
 from roadstead.gateway.envoy.bootstrap import bootstrap
-from roadstead.gateway.envoy.discovery import Discovery
-from roadstead.gateway.envoy.load_reports import LoadReports
 from roadstead.gateway.envoy.resources import EnvoyUpstreams
 from roadstead.gateway.envoy.settings import EnvoySettings
+from roadstead.gateway.rpc.connection import Connection
+from roadstead.gateway.rpc.connection import serving as taking_calls
 
 HOST = "127.0.0.1"
 ID = "0123456789abcdef01234567"
@@ -287,12 +284,8 @@ async def lone_envoy(
         store, gate, counts = Store(), Gate(), Counts()
         upstreams = EnvoyUpstreams(store)
         upstreams.configure(idle_timeout_seconds, cold_start_limit_seconds)
-        server = grpc.aio.server()
-        ads_pb2_grpc.add_AggregatedDiscoveryServiceServicer_to_server(Discovery(store), server)
-        lrs_pb2_grpc.add_LoadReportingServiceServicer_to_server(LoadReports(counts), server)
-        assert server.add_insecure_port(f"{HOST}:{control}") == control
-        await server.start()
-        stack.push_async_callback(server.stop, 0)
+        calls = for_envoy(store, counts)
+        await stack.enter_async_context(taking_calls(lambda: Connection(calls), HOST, control))
         chosen = EnvoySettings(host=HOST, port=port, admin_port=admin, control_port=control, authoriser_port=authoriser, **settings)
         (folder / "envoy.json").write_text(json.dumps(bootstrap(chosen)))
         log = stack.enter_context((folder / "envoy.log").open("wb"))

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Final
 
-from roadstead.gateway.http2 import ACK, END_HEADERS, END_STREAM, INITIAL_WINDOW_SIZE, LARGEST_FRAME, WINDOW, Frame, frame
+from roadstead.gateway.rpc.frames import ACK, END_HEADERS, END_STREAM, INITIAL_WINDOW_SIZE, LARGEST_FRAME, WINDOW, Frame, frame
 
 NAMES: Final = {b":status": 8, b"content-length": 28, b"content-type": 31, b"retry-after": 53}
 """Places in HPACK's static table."""

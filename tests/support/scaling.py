@@ -16,7 +16,7 @@ from roadstead.api.identity import object_id
 from roadstead.gateway.directory import Directory
 from roadstead.gateway.ledger.ledger import Ledger
 from roadstead.gateway.mirrors import Mirrors
-from roadstead.gateway.scaler.connection import serving
+from roadstead.gateway.rpc.connection import serving
 from roadstead.gateway.scaler.demand import Demand
 from roadstead.gateway.scaler.service import ScalerService
 from roadstead.gateway.waking import Waking

@@ -1,5 +1,7 @@
 """The servers of the process that speak gRPC: for the Envoy beside it, for replicas and their Envoys, and for KEDA.
 
+Envoy and KEDA speak often, and are served by our own (rpc/); replicas, which talk to each other both ways, by gRPC's library.
+
 On loopback nobody but the pod's own containers can speak to it. What leaves the pod is mutual TLS, by certificates that only replicas and
 KEDA have; without any there are no replicas, and the scaler speaks plainly (a local test, a mesh that encrypts).
 """
@@ -13,22 +15,27 @@ from typing import Any, Final
 
 import grpc
 import grpc.aio
-from envoy.service.discovery.v3 import ads_pb2_grpc
-from envoy.service.load_stats.v3 import lrs_pb2_grpc
+from envoy.service.discovery.v3 import ads_pb2_grpc, discovery_pb2
+from envoy.service.load_stats.v3 import lrs_pb2, lrs_pb2_grpc
 
 from roadstead.gateway.admission import Admission
 from roadstead.gateway.envoy.ads import Store
 from roadstead.gateway.envoy.discovery import Discovery
 from roadstead.gateway.envoy.load_reports import Counts, LoadReports
-from roadstead.gateway.scaler.connection import Connection, serving
+from roadstead.gateway.rpc.calls import Calls, talk
+from roadstead.gateway.rpc.connection import Connection, serving
 from roadstead.settings import GatewaySettings
 from roadstead.tls import Certificates
 
 log = logging.getLogger(__name__)
 LOOPBACK: Final = "127.0.0.1"
 ANYWHERE: Final = "[::]"
+MOST_BYTES: Final = 64 * 1024 * 1024
+"""Of a message: there are load reports of thousands of clusters."""
+MOST_UNREAD: Final = 256 * 1024 * 1024
+"""Bytes of configuration that the Envoy beside us may leave unread: all there is, and more."""
 OPTIONS: Final = (
-    ("grpc.max_receive_message_length", 64 * 1024 * 1024),  # load reports of thousands of clusters
+    ("grpc.max_receive_message_length", MOST_BYTES),
     ("grpc.max_send_message_length", -1),
     ("grpc.so_reuseport", 0),  # a second process on the port is a mistake, not a helper
     ("grpc.http2.min_ping_interval_without_data_ms", 1000),
@@ -65,13 +72,12 @@ class Control:
 
     async def __aenter__(self) -> Control:
         ports, certificates = self._settings, self._certificates
-        envoy = self._server()
-        self._for_envoys(envoy, None, None)
-        _bound(envoy.add_insecure_port(f"{LOOPBACK}:{ports.control_port}"), ports.control_port)
-        await self._start(envoy)
+        calls = for_envoy(self._store, self._counts)
+        await self._stack.enter_async_context(serving(lambda: Connection(calls), LOOPBACK, ports.control_port))
         if certificates is not None:
             replicas = self._server(self._peers, (Admission(certificates),))
-            self._for_envoys(replicas, VISIT_SECONDS, REPORTS_SECONDS)
+            ads_pb2_grpc.add_AggregatedDiscoveryServiceServicer_to_server(Discovery(self._store, VISIT_SECONDS), replicas)
+            lrs_pb2_grpc.add_LoadReportingServiceServicer_to_server(LoadReports(self._counts, REPORTS_SECONDS), replicas)
             _bound(replicas.add_secure_port(f"{ANYWHERE}:{ports.peer_port}", certificates.grpc_server()), ports.peer_port)
             await self._start(replicas)
         tls = certificates.server(HTTP2) if certificates is not None else None
@@ -87,13 +93,22 @@ class Control:
             server.add_generic_rpc_handlers(tuple(handlers))
         return server
 
-    def _for_envoys(self, server: Any, visit_seconds: float | None, reports_seconds: float | None) -> None:
-        ads_pb2_grpc.add_AggregatedDiscoveryServiceServicer_to_server(Discovery(self._store, visit_seconds), server)
-        lrs_pb2_grpc.add_LoadReportingServiceServicer_to_server(LoadReports(self._counts, reports_seconds), server)
-
     async def _start(self, server: Any) -> None:
         await server.start()
         self._stack.push_async_callback(server.stop, GRACE_SECONDS)
+
+
+def for_envoy(store: Store, counts: Counts) -> Calls:
+    """What the Envoy beside the process may call."""
+    talks = {
+        b"/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources": talk(
+            Discovery(store).DeltaAggregatedResources, discovery_pb2.DeltaDiscoveryRequest
+        ),
+        b"/envoy.service.load_stats.v3.LoadReportingService/StreamLoadStats": talk(
+            LoadReports(counts).StreamLoadStats, lrs_pb2.LoadStatsRequest
+        ),
+    }
+    return Calls(talks=talks, most_bytes=MOST_BYTES, most_unread=MOST_UNREAD)
 
 
 def _bound(found: int, wanted: int) -> None:

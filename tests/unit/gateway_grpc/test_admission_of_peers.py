@@ -23,11 +23,11 @@ from roadstead.gateway.answers import Answerer
 from roadstead.gateway.control import HTTP2, Control
 from roadstead.gateway.envoy.ads import CLUSTERS, Store
 from roadstead.gateway.http import listening
-from roadstead.gateway.http2 import Frame
 from roadstead.gateway.ledger.ledger import Ledger
 from roadstead.gateway.peers import SERVICE, Peers
-from roadstead.gateway.scaler.calls import Calls
-from roadstead.gateway.scaler.connection import Connection, serving
+from roadstead.gateway.rpc.calls import Calls
+from roadstead.gateway.rpc.connection import Connection, serving
+from roadstead.gateway.rpc.frames import PREFACE, Frame
 from roadstead.settings import GatewaySettings
 from roadstead.tls import SNI, Certificates
 
@@ -167,11 +167,12 @@ def trusting(certificates: Path, authority: Path | None = None) -> ssl.SSLContex
 
 
 async def greeted(port: int, certificates: Path, authority: Path | None = None) -> str | None:
-    """The protocol that is agreed upon, once the server has said its first word; None if it says none."""
+    """The protocol that is agreed upon, once the server has greeted back; None if it doesn't."""
     context = trusting(certificates, authority)
     context.set_alpn_protocols([HTTP2])
     reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context, server_hostname=SNI)
     try:
+        writer.write(PREFACE)
         async with asyncio.timeout(5):
             assert (await reader.readexactly(9))[3] == Frame.SETTINGS
         return str(writer.get_extra_info("ssl_object").selected_alpn_protocol())

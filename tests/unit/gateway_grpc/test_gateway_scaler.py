@@ -13,8 +13,8 @@ import pytest
 from roadstead.api.identity import object_id
 from roadstead.gateway.directory import DEPLOYMENT, WORKLOAD
 from roadstead.gateway.ledger.ledger import Ledger
+from roadstead.gateway.rpc.connection import serving
 from roadstead.gateway.scaler import service
-from roadstead.gateway.scaler.connection import serving
 from roadstead.gateway.scaler.demand import AGAIN_MOST_SECONDS, Demand
 from roadstead.gateway.scaler.protocol import MESSAGES, SERVICE
 from roadstead.gateway.scaler.service import HEAD_START_SECONDS, ScalerService

@@ -20,9 +20,9 @@ from typing import Final
 from google.protobuf.message import DecodeError
 
 from roadstead.gateway.ledger.ledger import Ledger
+from roadstead.gateway.rpc.calls import Calls, Refused, Say, Status
+from roadstead.gateway.rpc.connection import Connection
 from roadstead.gateway.scaler import protocol
-from roadstead.gateway.scaler.calls import Calls, Refused, Say, Status
-from roadstead.gateway.scaler.connection import Connection
 from roadstead.gateway.scaler.demand import METRICS, Demand, NoSuchWorkload, NotKnown
 from roadstead.kube.resource import Key
 from roadstead.ticks import to_tick

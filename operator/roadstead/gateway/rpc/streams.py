@@ -11,15 +11,16 @@ import logging
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, TypeVar
 
-from roadstead.gateway.http2 import END_HEADERS, END_STREAM, LARGEST_FRAME, WINDOW, Frame, frame
-from roadstead.gateway.scaler.calls import Calls, Refused, Say, Status
-from roadstead.gateway.scaler.frames import Broken, Code, reset
-from roadstead.gateway.scaler.heads import DONE, HEAD, refusal
+from roadstead.gateway.rpc.calls import Calls, Refused, Say, Status
+from roadstead.gateway.rpc.frames import END_HEADERS, END_STREAM, LARGEST_FRAME, WINDOW, Broken, Code, Frame, frame, reset
+from roadstead.gateway.rpc.heads import DONE, HEAD, refusal
+from roadstead.gateway.rpc.heard import Heard
 
 log = logging.getLogger(__name__)
 LARGEST_WINDOW: Final = 0x7FFFFFFF
+Said = TypeVar("Said")
 
 
 @dataclass(slots=True, eq=False)
@@ -32,6 +33,8 @@ class Stream:
     """Bytes of messages that the client takes on it; of all streams together it is the connection's."""
     body: bytearray = field(default_factory=bytearray)
     """Whoever reads from the client keeps it, and counts it."""
+    heard: Heard | None = None
+    """Where several messages may be said."""
     asked: bool = False
     """The client has said all."""
     begun: bool = False
@@ -57,6 +60,9 @@ class Streams:
     def begin(self, number: int, path: bytes) -> Stream:
         """A client has opened it, and is going to say more."""
         stream = self.open[number] = Stream(number, path, self._initial)
+        if (run := self._calls.talks.get(path)) is not None:
+            stream.heard = Heard(self._calls.most_bytes)
+            stream.task = asyncio.create_task(self._run(stream, run, stream.heard.messages()))
         return stream
 
     def call(self, stream: Stream, body: bytes) -> None:
@@ -141,9 +147,9 @@ class Streams:
             stream.trailers = DONE
             self._say(stream, told)
 
-    async def _run(self, stream: Stream, run: Callable[[bytes, Say], Awaitable[None]], message: bytes) -> None:
+    async def _run(self, stream: Stream, run: Callable[[Said, Say], Awaitable[None]], said: Said) -> None:
         try:
-            await run(message, lambda told: self._say(stream, told))
+            await run(said, lambda told: self._say(stream, told))
         except Refused as refused:
             self.refuse(stream, refused.status, refused.detail)
         except Exception:

@@ -1,4 +1,4 @@
-"""The scaler's HTTP/2 and gRPC, frame by frame, with clients that gRPC's own library isn't: odd, slow and hostile ones."""
+"""Our server of HTTP/2 and gRPC, frame by frame, with clients that gRPC's own library isn't: odd, slow and hostile ones."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ from dataclasses import dataclass, field
 import pytest
 from hpack import Decoder, Encoder
 
-from roadstead.gateway.http2 import ACK, END_HEADERS, END_STREAM, LARGEST_FRAME, PREFACE, Frame, frame
-from roadstead.gateway.scaler.calls import Calls, Refused, Say, Status
-from roadstead.gateway.scaler.connection import MOST_BYTES, MOST_SETTINGS, OUR_WINDOW, Connection, serving
-from roadstead.gateway.scaler.frames import PADDED, PRIORITY
-from roadstead.gateway.scaler.heads import MOST_DETAIL
+from roadstead.gateway.rpc.calls import Calls, Refused, Say, Status
+from roadstead.gateway.rpc.connection import MOST_HEAD, MOST_SETTINGS, OUR_WINDOW, Connection, serving
+from roadstead.gateway.rpc.frames import ACK, END_HEADERS, END_STREAM, LARGEST_FRAME, PADDED, PREFACE, PRIORITY, Frame, frame
+from roadstead.gateway.rpc.heads import MOST_DETAIL
 
 SECONDS = 5.0
 ECHO, STREAM, REFUSE, MIRROR, BREAK, LARGE = b"/t/Echo", b"/t/Stream", b"/t/Refuse", b"/t/Mirror", b"/t/Break", b"/t/Large"
@@ -328,7 +327,7 @@ async def test_who_breaks_the_protocol_is_told_and_let_go(connect: Connect, said
 async def test_headers_that_expand_to_more_than_they_may_end_the_connection(connect: Connect) -> None:
     client = await connect()
     many = client.encoder.encode([("x-long", "a" * 3000)])
-    client.send(frame(Frame.HEADERS, END_HEADERS, 1, many), frame(Frame.HEADERS, END_HEADERS, 3, b"\xbe" * (MOST_BYTES // 2000)))
+    client.send(frame(Frame.HEADERS, END_HEADERS, 1, many), frame(Frame.HEADERS, END_HEADERS, 3, b"\xbe" * (MOST_HEAD // 2000)))
     assert await client.closed() == 9
 
 
@@ -352,7 +351,7 @@ async def test_what_headers_stand_for_changes_with_the_tables(connect: Connect) 
 
 
 async def test_a_stream_more_than_may_be_open_is_refused_and_can_be_asked_again(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("roadstead.gateway.scaler.connection.MOST_STREAMS", 2)
+    monkeypatch.setattr("roadstead.gateway.rpc.connection.MOST_STREAMS", 2)
     client = await connect()
     for number in (1, 3, 5):
         client.call(number, STREAM)
@@ -372,7 +371,7 @@ async def test_a_stream_that_has_ended_is_not_opened_again(connect: Connect) -> 
 
 
 async def test_who_connects_and_says_nothing_is_cut_off(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("roadstead.gateway.scaler.connection.GREETING_SECONDS", 0.1)
+    monkeypatch.setattr("roadstead.gateway.rpc.connection.GREETING_SECONDS", 0.1)
     silent, other = await connect(PREFACE[:10]), await connect()
     with pytest.raises(asyncio.IncompleteReadError):  # noqa: PT012 - after the server's own greeting
         while True:

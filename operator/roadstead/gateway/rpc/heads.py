@@ -12,8 +12,8 @@ from urllib.parse import quote
 
 from hpack import Decoder, Encoder, HPACKError, NeverIndexedHeaderTuple
 
-from roadstead.gateway.scaler.calls import Status
-from roadstead.gateway.scaler.frames import Broken, Code
+from roadstead.gateway.rpc.calls import Status
+from roadstead.gateway.rpc.frames import Broken, Code
 
 MOST_KINDS: Final = 64
 """Of heads whose meaning is remembered; KEDA's calls are of five."""

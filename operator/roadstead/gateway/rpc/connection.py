@@ -1,9 +1,9 @@
-"""gRPC's side of a server for KEDA's questions: one connection, small messages, answers that are known at once.
+"""gRPC's side of a server: one connection.
 
 KEDA asks three questions about each Workload at zero in every polling interval: of a thousand, 25 a second by default. gRPC's own server
 for asyncio spends 0.6 ms of CPU on each, since every question wakes three threads, and 25 KB on each of the streams that stay open; this
-takes 0.25 ms and 3 KB (docs/design/0002-ledger.md). What it leaves out: compression, deadlines (whoever gives up says so), messages of more
-than MOST_BYTES, more than one message from a client. Calls: gRPC's PROTOCOL-HTTP2; frames: RFC 9113 section 6.
+takes 0.25 ms and 3 KB (docs/design/0002-ledger.md). An Envoy's report, one a second, keeps its threads awake for most of that second. What
+is left out here: compression, and deadlines (whoever gives up says so). Calls: gRPC's PROTOCOL-HTTP2; frames: RFC 9113 section 6.
 
 Here is what a client says, frame by frame; what is said to it is in streams.py. Both stand next to the transport: a layer between them
 would cost as much as what they do.
@@ -20,24 +20,37 @@ from contextlib import AbstractAsyncContextManager
 from typing import Final, cast
 
 from roadstead.gateway.accepting import Accepted, accepting
-from roadstead.gateway.http2 import ACK, END_HEADERS, END_STREAM, INITIAL_WINDOW_SIZE, LARGEST_FRAME, PREFACE, WINDOW, Frame, frame
-from roadstead.gateway.scaler.calls import Calls, Status
-from roadstead.gateway.scaler.frames import PRIORITY, Broken, Code, bare, reset
-from roadstead.gateway.scaler.heads import NOT_GRPC, Heads
-from roadstead.gateway.scaler.streams import Stream, Streams
+from roadstead.gateway.rpc.calls import Calls, Refused, Status
+from roadstead.gateway.rpc.frames import (
+    ACK,
+    END_HEADERS,
+    END_STREAM,
+    INITIAL_WINDOW_SIZE,
+    LARGEST_FRAME,
+    PREFACE,
+    PRIORITY,
+    WINDOW,
+    Broken,
+    Code,
+    Frame,
+    bare,
+    frame,
+    reset,
+)
+from roadstead.gateway.rpc.heads import NOT_GRPC, Heads
+from roadstead.gateway.rpc.heard import Heard
+from roadstead.gateway.rpc.streams import Stream, Streams
 
 log = logging.getLogger(__name__)
 MAX_CONCURRENT_STREAMS, MAX_HEADER_LIST_SIZE = 3, 6
 """Numbers of settings."""
-MOST_BYTES: Final = 16_384
-"""Of a message, and of the head of a call."""
+MOST_HEAD: Final = 16_384
+"""Bytes of the head of a call."""
 BACKLOG: Final = 128
 MOST_STREAMS: Final = 100_000
 """Of one connection; KEDA opens two for each ScaledObject, all by the same one, and beyond the most its questions would wait for ever."""
 MOST_SETTINGS: Final = 1000
 """Frames of them, each of which may change all streams; grpc-go sends a dozen in the life of a connection."""
-MOST_UNREAD: Final = 4_194_304
-"""Bytes that a client may leave unread before it is cut off."""
 OUR_WINDOW: Final = 1_048_576
 """Bytes of messages that a client may send ahead of those that are whole: so many are kept for all of its streams together."""
 MOST_PATH: Final = 200
@@ -46,6 +59,10 @@ KEEPALIVE: Final = ((socket.TCP_KEEPIDLE, 60), (socket.TCP_KEEPINTVL, 10), (sock
 """A client whose node has died says no more: its streams end after a minute and a half. The last is for one that something was said to
 since: Linux would say it again for a quarter of an hour.
 """
+SETTINGS: Final = b"".join(
+    number.to_bytes(2, "big") + value.to_bytes(4, "big")
+    for number, value in ((MAX_CONCURRENT_STREAMS, MOST_STREAMS), (MAX_HEADER_LIST_SIZE, MOST_HEAD))
+)
 
 
 class Connection(Accepted):
@@ -55,7 +72,7 @@ class Connection(Accepted):
         self._calls = calls
         self._transport: asyncio.Transport
         self._streams: Streams
-        self._heads = Heads(MOST_BYTES)
+        self._heads = Heads(MOST_HEAD)
         self._pieces = bytearray()
         self._greeted = False
         self._dismissed = False
@@ -74,8 +91,9 @@ class Connection(Accepted):
         self._dismissed = True
         if self._late is None or self._transport.is_closing():  # its handshake goes on, or it is no more
             return
-        self._transport.write(self._goodbye(Code.NO_ERROR))
-        self._streams.end_all()
+        if self._greeted:
+            self._transport.write(self._goodbye(Code.NO_ERROR))
+            self._streams.end_all()
         self._transport.close()
 
     # What asyncio calls
@@ -86,19 +104,7 @@ class Connection(Accepted):
             self._transport.abort()
             return
         self._streams = Streams(self._calls, self._transport)
-        self._transport.set_write_buffer_limits(high=MOST_UNREAD)
-        connected = transport.get_extra_info("socket")
-        if connected is not None:
-            connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            for option, value in KEEPALIVE:
-                connected.setsockopt(socket.IPPROTO_TCP, option, value)
         self._late = asyncio.get_running_loop().call_later(GREETING_SECONDS, self._transport.abort)
-        settings = b"".join(
-            number.to_bytes(2, "big") + value.to_bytes(4, "big")
-            for number, value in ((MAX_CONCURRENT_STREAMS, MOST_STREAMS), (MAX_HEADER_LIST_SIZE, MOST_BYTES))
-        )
-        self._transport.write(frame(Frame.SETTINGS, 0, 0, settings))
-        self._took(0)
 
     def pause_writing(self) -> None:
         self._transport.abort()  # whoever asks and reads no answers
@@ -119,8 +125,7 @@ class Connection(Accepted):
                 if len(pieces) < len(PREFACE):
                     return
                 self._greeted, at = True, len(PREFACE)
-                if self._late is not None:
-                    self._late.cancel()
+                self._greet()
             while len(pieces) - at >= 9 and not self._transport.is_closing():
                 length, number = int.from_bytes(pieces[at : at + 3], "big"), int.from_bytes(pieces[at + 5 : at + 9], "big") & 0x7FFFFFFF
                 if length > LARGEST_FRAME:
@@ -130,10 +135,23 @@ class Connection(Accepted):
                 self._take(pieces[at + 3], pieces[at + 4], number, bytes(pieces[at + 9 : at + 9 + length]))
                 at += 9 + length
         except Broken as broken:
-            log.warning("A connection to the scaler is closed: %s, address=%s", broken, self._transport.get_extra_info("peername"))
+            log.warning("A connection for gRPC is closed: %s, address=%s", broken, self._transport.get_extra_info("peername"))
             self._transport.write(self._goodbye(broken.code))
             self._transport.close()
         del pieces[:at]
+
+    def _greet(self) -> None:
+        """Nobody is greeted before he has said something: health checks connect every second, and say nothing."""
+        if self._late is not None:
+            self._late.cancel()
+        self._transport.set_write_buffer_limits(high=self._calls.most_unread)
+        connected = self._transport.get_extra_info("socket")
+        if connected is not None:
+            connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            for option, value in KEEPALIVE:
+                connected.setsockopt(socket.IPPROTO_TCP, option, value)
+        self._transport.write(frame(Frame.SETTINGS, 0, 0, SETTINGS))
+        self._took(0)
 
     # What the client says
 
@@ -163,7 +181,7 @@ class Connection(Accepted):
                 raise Broken(Code.PROTOCOL_ERROR)
 
     def _more_head(self, number: int, flags: int, block: bytearray) -> None:
-        if len(block) > MOST_BYTES:
+        if len(block) > MOST_HEAD:
             raise Broken(Code.ENHANCE_YOUR_CALM)
         if not flags & END_HEADERS:
             self._head = number, flags, block
@@ -197,15 +215,35 @@ class Connection(Accepted):
             self._took(len(payload))
             return
         piece = bare(payload, flags)
+        if stream.heard is not None:
+            self._hear(stream, stream.heard, piece, len(payload), flags)
+            return
         stream.body += piece
         self._took(len(payload) - len(piece))
-        if len(stream.body) > MOST_BYTES:
-            self._streams.refuse(stream, Status.RESOURCE_EXHAUSTED, f"a message has at most {MOST_BYTES} bytes")
+        if len(stream.body) > self._calls.most_bytes:
+            self._streams.refuse(stream, Status.RESOURCE_EXHAUSTED, f"a message has at most {self._calls.most_bytes} bytes")
             self._took(len(stream.body))
         elif flags & END_STREAM:
             self._asked(stream)
 
+    def _hear(self, stream: Stream, heard: Heard, piece: bytes, size: int, flags: int) -> None:
+        """One piece of several messages; with its padding it had that size."""
+        self._took(size)
+        try:
+            heard.feed(piece)
+        except Refused as refused:
+            self._streams.refuse(stream, refused.status, refused.detail)
+            return
+        if flags & END_STREAM:
+            self._asked(stream)
+        elif more := heard.took(size):
+            self._transport.write(frame(Frame.WINDOW_UPDATE, 0, stream.number, more.to_bytes(4, "big")))
+
     def _asked(self, stream: Stream) -> None:
+        if stream.heard is not None:
+            stream.asked = True
+            stream.heard.close()
+            return
         body, stream.body = bytes(stream.body), bytearray()
         self._took(len(body))
         self._streams.call(stream, body)
