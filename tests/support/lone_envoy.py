@@ -10,6 +10,7 @@ import asyncio
 import json
 import re
 import tempfile
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -296,6 +297,30 @@ async def lone_envoy(
         await one.open_gate()
         await _ready(one)
         yield one
+
+
+@asynccontextmanager
+async def faultless(one: LoneEnvoy) -> AsyncIterator[None]:
+    """At the end of the block it has refused nothing that it was told, and its script has not failed."""
+    yield
+    assert one.store.rejected == 0, one.log()
+    assert "lua.errors: 0" in await one.admin("/stats?filter=lua"), one.log()
+
+
+@asynccontextmanager
+async def asking(envoy: LoneEnvoy) -> AsyncIterator[Counter[int]]:
+    """Six clients for the length of the block; the counts of their answers, by status, are complete when it has ended."""
+    seen: Counter[int] = Counter()
+    over = asyncio.Event()
+
+    async def client() -> None:
+        while not over.is_set():
+            seen[(await envoy.get("/x", method="POST", body=b"a")).status] += 1
+
+    clients = [asyncio.create_task(client()) for _ in range(6)]
+    yield seen
+    over.set()
+    await asyncio.gather(*clients)
 
 
 async def _ready(one: LoneEnvoy) -> None:
