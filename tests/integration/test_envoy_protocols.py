@@ -14,11 +14,15 @@ from pathlib import Path
 
 import grpc.aio
 import pytest
+from envoy.extensions.filters.http.lua.v3 import lua_pb2
 
 from hack.cluster.certificates import Authority
 from hack.cluster.control import free_ports
 from roadstead.api.container import Protocol
+from roadstead.gateway.envoy.ads import ROUTES
+from roadstead.gateway.envoy.resources import ROUTE, routes
 from tests.support.lone_envoy import (
+    CLUSTER,
     HOST,
     PREFIX,
     TOKEN,
@@ -333,3 +337,55 @@ async def test_without_a_word_of_the_authoriser_nobody_is_let_in(envoy: LoneEnvo
     answer = await envoy.get("/x")
     assert (answer.status, answer.json) == (503, {"detail": "permission can't be asked for at the moment; try again"})
     assert not echo.seen
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        reply(200),
+        reply(200, b"", "x-roadstead-cluster;: w", "x-roadstead-verdict-seconds: 60"),
+        reply(500, b"", f"x-roadstead-cluster: {CLUSTER}"),
+        b"HTTP/1.1 abc\r\n\r\n",
+    ],
+    ids=["nothing", "something else", "a failure", "nonsense"],
+)
+async def test_what_the_authoriser_says_that_is_no_word_of_its_lets_nobody_in(envoy: LoneEnvoy, said: bytes) -> None:
+    echo = Echo()
+    await envoy.pods(await envoy.listen(echo))
+    envoy.gate.says = said
+    for _ in range(2):
+        answer = await envoy.get("/x")
+        assert (answer.status, answer.header("retry-after")) == (503, "1")
+        assert answer.json == {"detail": "permission can't be asked for at the moment; try again"}
+    assert not echo.seen
+
+
+async def test_a_lifetime_that_is_none_is_not_kept(envoy: LoneEnvoy) -> None:
+    await envoy.pods(await envoy.listen(Echo()))
+    for lifetime in ("soon", "-1", "nan"):
+        envoy.gate.asked.clear()
+        envoy.gate.says = reply(200, b"", f"x-roadstead-cluster: {CLUSTER}", f"x-roadstead-verdict-seconds: {lifetime}")
+        token = f"Bearer {lifetime}"
+        assert [(await envoy.send(request(PREFIX, token=token))).status for _ in range(2)] == [200, 200]
+        assert len(envoy.gate.asked) == 2, lifetime
+
+
+async def test_where_the_script_fails_nobody_is_let_in() -> None:
+    """Envoy goes on with a request whose script has failed."""
+    async with lone_envoy() as envoy:
+        echo = Echo()
+        await envoy.pods(await envoy.listen(echo))
+        assert (await envoy.get("/x")).status == 200
+        config = routes(3600, 600)
+        script = config.virtual_hosts[0].typed_per_filter_config["envoy.filters.http.lua"]
+        broken = lua_pb2.LuaPerRoute.FromString(script.value)
+        broken.source_code.inline_string = 'function envoy_on_request(handle) error("broken") end'
+        script.Pack(broken)
+        envoy.store.put(ROUTES, ROUTE, config)
+        async with asyncio.timeout(20):
+            while "lua.errors: 0" in await envoy.admin("/stats?filter=lua"):
+                assert (await envoy.get("/x")).status in (200, 503)
+        seen = len(echo.seen)
+        for _ in range(5):
+            assert (await envoy.get("/x")).status == 503
+        assert len(echo.seen) == seen

@@ -42,23 +42,24 @@ async def test_a_verdict_is_as_old_as_its_question(envoy: LoneEnvoy) -> None:
 
 
 async def test_a_late_answer_takes_nothing_back(envoy: LoneEnvoy) -> None:
-    """What was said first ends first, also if the service answers it last."""
-    begun, release = asyncio.Event(), asyncio.Event()
+    """What was asked first ends first, also if it is answered last."""
 
     async def service(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while (head := await read_head(reader)) is not None:
-            if head.path == "/slow":
-                begun.set()
-                await release.wait()
             writer.write(reply(200, b"", f"x-user: {head.all('x-roadstead-user')[0]}"))
 
     await envoy.pods(await envoy.listen(service))
     envoy.gate.verdict_seconds = 30
+    held = envoy.gate.release = asyncio.Event()
     slow = asyncio.create_task(envoy.get("/slow"))
-    await begun.wait()
-    envoy.gate.verdict_seconds, envoy.gate.user = 60, "ada, renamed"
+    async with asyncio.timeout(10):
+        while not envoy.gate.asked:  # noqa: ASYNC110 - the gate is a plain list
+            await asyncio.sleep(0.01)
+    await asyncio.sleep(1.1)  # lifetimes are in whole seconds
+    envoy.gate.release, envoy.gate.user = None, "ada, renamed"
     await envoy.get("/x")
-    release.set()
+    envoy.gate.user = "ada"
+    held.set()
     assert (await slow).header("x-user") == "ada"
     assert (await envoy.get("/x")).header("x-user") == "ada, renamed"
     assert len(envoy.gate.asked) == 2

@@ -1,10 +1,10 @@
-"""Envoy's question for permission (ext_authz over HTTP): may this request pass, and to which cluster.
+"""Envoy's question for permission (by its script, envoy/permission.lua): may this request pass, and to which cluster.
 
-200 lets it pass, with headers for Envoy and for the container; a 4xx goes to the caller as it is. A 5xx would count as a failure of ours
-and lose its body, so those answers are routed: Envoy is told to send the request to the answerer, with what is to be said in a header.
+200 lets it pass, with headers for Envoy and for the container; a 4xx goes to the caller as it is. A 5xx counts as a failure of ours, so
+those answers are routed: Envoy is told to send the request to the answerer, with what is to be said in a header.
 A request that must wait for a pod gets no answer until there is one: Envoy holds it, and hangs up on us when its client leaves.
 
-Envoy must send CLIENT and NODE (its own words: ``headers_to_add`` of the authorization request) beside Authorization, method and path.
+Envoy must send CLIENT and NODE, in its own words, beside Authorization and path.
 """
 
 from __future__ import annotations
@@ -198,7 +198,7 @@ def passed(caller: Caller, target: Target, go: Go) -> bytes:
     head = (
         f"HTTP/1.1 200 OK\r\nx-roadstead-cluster: {target.cluster}\r\n"
         f"x-roadstead-user: {quote(caller.username, safe=PLAIN)}\r\n"
-        "x-envoy-auth-headers-to-remove: authorization\r\ncontent-length: 0\r\n"
+        "content-length: 0\r\n"
     )
     if go.verdict_seconds > 0 and (seconds := min(go.verdict_seconds, caller.expires_at - time.time())) > 0:
         head += f"x-roadstead-verdict-seconds: {seconds:.3f}\r\n"
@@ -217,5 +217,5 @@ def refused(answer: Answer) -> bytes:
 
 def routed(answer: Answer) -> bytes:
     """Anything else: let Envoy send the request to the answerer."""
-    headers = (b"x-roadstead-cluster: " + ANSWERS, HEADER + b": " + encoded(answer), b"x-envoy-auth-headers-to-remove: authorization")
+    headers = (b"x-roadstead-cluster: " + ANSWERS, HEADER + b": " + encoded(answer))
     return message(200, b"", *headers)

@@ -110,6 +110,9 @@ def _cluster(name: str, settings: EnvoySettings, port: int, peer_port: int, whic
     if http2:
         version = {"http2_protocol_options": {"connection_keepalive": {"interval": "5s", "timeout": "3s"}}}
         found["typed_extension_protocol_options"] = {HTTP_OPTIONS: _explicit(version)}
+    else:
+        options = {**_explicit({"http_protocol_options": {}}), "http_filters": _signed(settings.node)}
+        found["typed_extension_protocol_options"] = {HTTP_OPTIONS: options}
     if settings.certificates is not None:
         addresses = [(settings.peer_host, peer_port)] if settings.peer_host else _peers(settings, which)
         if addresses:
@@ -181,6 +184,22 @@ def _endpoint(host: str, port: int, metadata: dict[str, Any] | None = None) -> d
 
 def _explicit(version: dict[str, Any]) -> dict[str, Any]:
     return {"@type": f"{TYPE}{HTTP_OPTIONS}", "explicit_http_config": version}
+
+
+def _signed(node: str) -> list[dict[str, Any]]:
+    """Filters of what is asked: the script can't know whose Envoy asks."""
+    name = {"header": {"key": "x-roadstead-node", "value": node}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
+    kind = "envoy.extensions.filters.http"
+    return [
+        {
+            "name": "envoy.filters.http.header_mutation",
+            "typed_config": {
+                "@type": f"{TYPE}{kind}.header_mutation.v3.HeaderMutation",
+                "mutations": {"request_mutations": [{"append": name}]},
+            },
+        },
+        {"name": "envoy.filters.http.upstream_codec", "typed_config": {"@type": f"{TYPE}{kind}.upstream_codec.v3.UpstreamCodec"}},
+    ]
 
 
 def _plaintext() -> dict[str, Any]:

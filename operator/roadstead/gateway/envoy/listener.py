@@ -7,7 +7,6 @@ the parts of the gateway speak to each other.
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterable
 from typing import Any, Final
 
 from roadstead.gateway.envoy.resources import ROUTE
@@ -27,7 +26,6 @@ def listener(settings: EnvoySettings) -> dict[str, Any]:
     # What the script says comes with the routes (resources.py).
     filters = [
         _filter("lua", "lua.v3.Lua"),
-        _authorization(settings.node),
         _filter("router", "router.v3.Router", suppress_envoy_headers=True),
     ]
     manager = {
@@ -94,10 +92,7 @@ def _option(level: int, name: int, value: int) -> dict[str, Any]:
 
 
 def _own_words() -> dict[str, Any]:
-    """What Envoy says itself gets the form of all other errors, and words where it has none.
-
-    The authoriser's refusals have that form, and would get it twice; those of 5xx are Envoy's own, for an authoriser that is away.
-    """
+    """What Envoy says itself gets the form of all other errors, and words where it has none. The script's refusals have that form."""
 
     def status(operator: str, code: int) -> dict[str, Any]:
         return {"status_code_filter": {"comparison": {"op": operator, "value": {"default_value": code, "runtime_key": "roadstead.none"}}}}
@@ -109,24 +104,24 @@ def _own_words() -> dict[str, Any]:
         added = [{"header": {"key": key, "value": value}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"} for key, value in headers]
         return {"filter": which, "body": {"inline_string": said}, "headers_to_add": added}
 
-    # No flag tells it from other refusals.
-    overloaded = {
-        "extension_filter": {
-            "name": "envoy.access_loggers.extension_filters.cel",
-            "typed_config": {
-                "@type": f"{TYPE}envoy.extensions.access_loggers.filters.cel.v3.ExpressionFilter",
-                "expression": "response.code_details == 'overload'",
-            },
+    def details(name: str) -> dict[str, Any]:
+        """What no flag tells from other refusals."""
+        return {
+            "extension_filter": {
+                "name": "envoy.access_loggers.extension_filters.cel",
+                "typed_config": {
+                    "@type": f"{TYPE}envoy.extensions.access_loggers.filters.cel.v3.ExpressionFilter",
+                    "expression": f"response.code_details == '{name}'",
+                },
+            }
         }
-    }
-    refused = {"and_filter": {"filters": [flags("UAEX"), status("LE", 499)]}}
+
     as_it_is = {"text_format_source": {"inline_string": "%LOCAL_REPLY_BODY%"}, "content_type": "application/json"}
     soon = ("retry-after", "1")
     return {
         "mappers": [
-            {"filter": refused, "body_format_override": as_it_is},
-            words(overloaded, "the gateway is short of memory; try again", soon),
-            words(flags("UAEX"), "permission can't be asked for at the moment; try again", soon),
+            {"filter": details("lua_response"), "body_format_override": as_it_is},
+            words(details("overload"), "the gateway is short of memory; try again", soon),
             # No cluster, no pod, none that can be connected to.
             words(flags("NC", "UH", "UF"), "the service can't be reached at the moment; try again", soon),
             words(status("EQ", 404), "there is nothing to call here"),
@@ -151,54 +146,5 @@ def _in_http_1() -> dict[str, Any]:
     return _filter("set_filter_state", "set_filter_state.v3.Config", on_request_headers=[version])
 
 
-def _authorization(node: str) -> dict[str, Any]:
-    answer = ("x-roadstead-cluster", "x-roadstead-answer", "x-roadstead-user")
-    kept = ("x-roadstead-cluster", "x-roadstead-user", "x-roadstead-verdict-seconds")
-    return _filter(
-        "ext_authz",
-        "ext_authz.v3.ExtAuthz",
-        transport_api_version="V3",
-        stat_prefix="gateway",
-        clear_route_cache=True,
-        failure_mode_allow=False,
-        status_on_error={"code": "ServiceUnavailable"},
-        allowed_headers={"patterns": [{"exact": "authorization", "ignore_case": True}]},
-        http_service={
-            "server_uri": {"uri": "http://authoriser", "cluster": "authoriser", "timeout": f"{HELD_SECONDS}s"},
-            # The process beside us may be starting anew: then a sibling is asked.
-            "retry_policy": {
-                "retry_on": "connect-failure,reset,refused-stream",
-                "num_retries": 6,
-                "retry_back_off": {"base_interval": "0.01s", "max_interval": "0.25s"},
-                "retry_priority": {
-                    "name": "envoy.retry_priorities.previous_priorities",
-                    "typed_config": {
-                        "@type": f"{TYPE}envoy.extensions.retry.priority.previous_priorities.v3.PreviousPrioritiesConfig",
-                        "update_frequency": 1,
-                    },
-                },
-            },
-            "authorization_request": {
-                "headers_to_add": [
-                    {"key": "x-roadstead-client", "value": "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%"},
-                    {"key": "x-roadstead-node", "value": node},
-                    # Envoy gives every such retry policy 10 s a try, and no field to change it: held requests would be asked about anew.
-                    {"key": "x-envoy-upstream-rq-per-try-timeout-ms", "value": "0"},
-                ]
-            },
-            "authorization_response": {
-                "allowed_upstream_headers": _names(answer),
-                "allowed_client_headers": _names(("retry-after", "content-type", "www-authenticate")),
-                "allowed_client_headers_on_success": _names(("x-roadstead-cold-start",)),
-                "dynamic_metadata_from_headers": _names(kept),
-            },
-        },
-    )
-
-
 def _filter(name: str, kind: str, **config: Any) -> dict[str, Any]:
     return {"name": f"envoy.filters.http.{name}", "typed_config": {"@type": f"{TYPE}envoy.extensions.filters.http.{kind}", **config}}
-
-
-def _names(names: Iterable[str]) -> dict[str, Any]:
-    return {"patterns": [{"exact": name} for name in names]}

@@ -13,8 +13,7 @@ from typing import Any, Final
 from envoy.config.cluster.v3 import cluster_pb2
 from envoy.config.endpoint.v3 import endpoint_pb2
 from envoy.config.route.v3 import route_pb2
-from envoy.extensions.filters.http.ext_authz.v3 import ext_authz_pb2  # noqa: F401 - ParseDict needs to know its type
-from envoy.extensions.filters.http.lua.v3 import lua_pb2  # noqa: F401 - the same
+from envoy.extensions.filters.http.lua.v3 import lua_pb2  # noqa: F401 - ParseDict needs to know its type
 from envoy.extensions.retry.host.previous_hosts.v3 import previous_hosts_pb2  # noqa: F401 - the same
 from envoy.extensions.transport_sockets.tls.v3 import tls_pb2  # noqa: F401 - the same
 from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2  # noqa: F401 - the same
@@ -28,7 +27,7 @@ from roadstead.gateway.views import Address
 CLUSTER_HEADER: Final = "x-roadstead-cluster"
 """The authoriser's word on where a request goes."""
 KNOWN_HEADER: Final = "x-roadstead-known"
-"""The same from what Envoy remembers (verdicts.lua)."""
+"""The same from what Envoy remembers (permission.lua)."""
 ROUTE: Final = "endpoints"
 ANSWERS: Final = "answers"
 KINDS: Final = ("workloads", "deployments")
@@ -109,15 +108,9 @@ def routes(idle_timeout_seconds: int, cold_start_limit_seconds: int) -> route_pb
     The script that decides between the routes comes with them: while replicas of two versions serve, an Envoy may get its routes from the
     other's process.
     """
-    unasked = {
-        "envoy.filters.http.ext_authz": {
-            "@type": "type.googleapis.com/envoy.extensions.filters.http.ext_authz.v3.ExtAuthzPerRoute",
-            "disabled": True,
-        }
-    }
     # A request may wait twice: should the process that holds it die, a sibling is asked anew.
     waiting = {"cluster_header": CLUSTER_HEADER, "idle_timeout": f"{2 * cold_start_limit_seconds + idle_timeout_seconds}s"}
-    source = package_files("roadstead.gateway.envoy").joinpath("verdicts.lua").read_text()
+    source = package_files("roadstead.gateway.envoy").joinpath("permission.lua").read_text()
     action = {
         "cluster_not_found_response_code": "SERVICE_UNAVAILABLE",
         "timeout": "0s",
@@ -148,24 +141,22 @@ def routes(idle_timeout_seconds: int, cold_start_limit_seconds: int) -> route_pb
                 "request_headers_to_remove": ["authorization"],
                 "typed_per_filter_config": _script(source_code={"inline_string": source}),
                 "routes": [
-                    # What verdicts.lua lets through, whose path is the service's own already. Nobody outside can set the header.
+                    # What permission.lua lets through, whose path is the service's own already. Nobody outside can set the header.
                     {
                         "match": {"prefix": "/", "headers": [{"name": KNOWN_HEADER, "present_match": True}]},
                         "route": {**action, "cluster_header": KNOWN_HEADER},
                         "request_headers_to_remove": [KNOWN_HEADER],
-                        "typed_per_filter_config": {**unasked, **_script(disabled=True)},
+                        "typed_per_filter_config": _script(disabled=True),
                     },
                     {
                         "match": {"path": "/healthz"},
                         "direct_response": {"status": 200, "body": {"inline_string": "ok"}},
-                        "typed_per_filter_config": unasked,
                     },
                     *(_waiting(kind, waiting) for kind in KINDS),
                     *(_endpoint(kind, action) for kind in KINDS),
                     {
                         "match": {"prefix": "/"},
                         "direct_response": {"status": 404, "body": {"inline_string": "there is nothing to call here"}},
-                        "typed_per_filter_config": unasked,
                     },
                 ],
             }
