@@ -1,4 +1,4 @@
-"""The end of a server of HTTP/1.1: whoever is connected is let go, whatever is due. The scaler's is in test_scaler_connection.py."""
+"""The end of a server of HTTP/1.1: whoever is connected is let go, whatever is due. That of gRPC is in test_rpc_connection.py."""
 
 from __future__ import annotations
 

@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
 import pytest
-from hpack import Decoder, Encoder
+from hpack import Encoder
 
 from roadstead.gateway.rpc.calls import Calls, Refused, Say, Status
 from roadstead.gateway.rpc.connection import MOST_HEAD, MOST_SETTINGS, OUR_WINDOW, Connection, serving
 from roadstead.gateway.rpc.frames import ACK, END_HEADERS, END_STREAM, LARGEST_FRAME, PADDED, PREFACE, PRIORITY, Frame, frame
 from roadstead.gateway.rpc.heads import MOST_DETAIL
+from tests.unit.gateway_grpc.rpc_client import INITIAL_WINDOW, SECONDS, Client, Connect, clients, framed
 
-SECONDS = 5.0
 ECHO, STREAM, REFUSE, MIRROR, BREAK, LARGE = b"/t/Echo", b"/t/Stream", b"/t/Refuse", b"/t/Mirror", b"/t/Break", b"/t/Large"
-INITIAL_WINDOW = b"\0\4"
 
 
 @dataclass
 class Server:
     """Its handlers, and what became of the stream that was opened last."""
 
-    port: int = 0
     ended: asyncio.Event = field(default_factory=asyncio.Event)
     say: asyncio.Queue[bytes] = field(default_factory=asyncio.Queue)
 
@@ -48,85 +46,15 @@ class Server:
             self.ended.set()
 
 
-class Client:
-    """One connection, whose frames a test writes itself."""
-
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.reader, self.writer = reader, writer
-        self.encoder, self.decoder = Encoder(), Decoder()
-
-    def send(self, *frames: bytes) -> None:
-        self.writer.write(b"".join(frames))
-
-    def head(self, number: int, path: bytes, flags: int = END_HEADERS, content_type: str = "application/grpc+proto") -> bytes:
-        fields = [(":method", "POST"), (":scheme", "http"), (":path", path.decode()), ("content-type", content_type), ("te", "trailers")]
-        return frame(Frame.HEADERS, flags, number, self.encoder.encode(fields))
-
-    def call(self, number: int, path: bytes, message: bytes = b"") -> None:
-        self.send(self.head(number, path), frame(Frame.DATA, END_STREAM, number, framed(message)))
-
-    async def frame(self) -> tuple[int, int, int, bytes]:
-        """Kind, flags, stream and payload of the next one; raises IncompleteReadError at the end."""
-        async with asyncio.timeout(SECONDS):
-            head = await self.reader.readexactly(9)
-            return head[3], head[4], int.from_bytes(head[5:], "big"), await self.reader.readexactly(int.from_bytes(head[:3], "big"))
-
-    async def next(self, kind: Frame, number: int) -> tuple[int, bytes]:
-        """Flags and payload of the next of a kind on a stream; SETTINGS and what else is said meanwhile is passed over."""
-        while True:
-            found, flags, stream, payload = await self.frame()
-            if (found, stream) == (kind, number):
-                return flags, payload
-
-    async def answer(self, number: int) -> tuple[dict[str, str], bytes]:
-        """All headers of a call, trailers among them, and all of its bytes."""
-        headers: dict[str, str] = {}
-        body = b""
-        while True:
-            kind, flags, stream, payload = await self.frame()
-            if kind == Frame.HEADERS:
-                decoded = dict(self.decoder.decode(payload))
-                headers |= decoded if stream == number else {}
-            if stream == number and kind == Frame.DATA:
-                body += payload
-            if stream == number and flags & END_STREAM and kind in (Frame.HEADERS, Frame.DATA):
-                return headers, body
-
-    async def closed(self) -> int:
-        """The code by which the server says goodbye before it closes the connection."""
-        _, payload = await self.next(Frame.GOAWAY, 0)
-        async with asyncio.timeout(SECONDS):
-            assert await self.reader.read() == b""
-        return int.from_bytes(payload[4:8], "big")
-
-
-def framed(message: bytes, compressed: int = 0) -> bytes:
-    return bytes((compressed,)) + len(message).to_bytes(4, "big") + message
+@pytest.fixture
+def server() -> Server:
+    return Server()
 
 
 @pytest.fixture
-async def server() -> AsyncIterator[Server]:
-    made = Server()
-    async with serving(lambda: Connection(made.calls()), "127.0.0.1", 0) as made.port:
-        yield made
-
-
-@pytest.fixture
-async def connect(server: Server) -> AsyncIterator[Callable[[], Awaitable[Client]]]:
-    made: list[Client] = []
-
-    async def connected(greeting: bytes = PREFACE + frame(Frame.SETTINGS, 0, 0)) -> Client:
-        client = Client(*await asyncio.open_connection("127.0.0.1", server.port))
-        client.writer.write(greeting)
-        made.append(client)
-        return client
-
-    yield connected
-    for client in made:
-        client.writer.close()
-
-
-Connect = Callable[..., Awaitable[Client]]
+async def connect(server: Server) -> AsyncIterator[Connect]:
+    async with clients(server.calls()) as connected:
+        yield connected
 
 
 async def test_calls_are_answered_in_one_piece_or_many(connect: Connect) -> None:
