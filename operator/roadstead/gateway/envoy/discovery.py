@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import suppress
 from typing import Any
 
@@ -24,7 +24,7 @@ class Discovery(ads_pb2_grpc.AggregatedDiscoveryServiceServicer):  # type: ignor
         self._visit_seconds = visit_seconds
         self._nonces = itertools.count(1)
 
-    async def DeltaAggregatedResources(self, requests: AsyncIterator[Any], context: grpc.aio.ServicerContext) -> AsyncIterator[Any]:  # noqa: N802 - gRPC's name
+    async def DeltaAggregatedResources(self, requests: AsyncIterator[Any], context: grpc.aio.ServicerContext) -> AsyncGenerator[Any, None]:  # noqa: N802 - gRPC's name
         """One stream: what an Envoy asks for on one side, what it is told on the other."""
         envoy = Envoy(home=self._visit_seconds is None)
         self._store.join(envoy)
@@ -45,7 +45,9 @@ class Discovery(ads_pb2_grpc.AggregatedDiscoveryServiceServicer):  # type: ignor
         finally:
             reader.cancel()
             self._store.leave(envoy)
-        await asyncio.gather(reader, return_exceptions=True)
+        (failure,) = await asyncio.gather(reader, return_exceptions=True)
+        if isinstance(failure, Exception):
+            raise failure
 
     async def _read(self, requests: AsyncIterator[Any], envoy: Envoy) -> None:
         try:

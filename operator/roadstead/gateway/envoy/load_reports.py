@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any, Final, Protocol
 
 import grpc
@@ -35,7 +35,7 @@ class LoadReports(lrs_pb2_grpc.LoadReportingServiceServicer):  # type: ignore[mi
         self._counts = counts
         self._visit_seconds = visit_seconds
 
-    async def StreamLoadStats(self, requests: AsyncIterator[Any], context: grpc.aio.ServicerContext) -> AsyncIterator[Any]:  # noqa: N802 - gRPC's name
+    async def StreamLoadStats(self, requests: AsyncIterator[Any], context: grpc.aio.ServicerContext) -> AsyncGenerator[Any, None]:  # noqa: N802 - gRPC's name
         """One stream of one Envoy."""
         node = ""
         began = False

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any
 
+from google.protobuf.message import DecodeError
+
 Say = Callable[[bytes], None]
-Talk = Callable[[AsyncIterator[bytes], Say], Awaitable[None]]
+Tell = Callable[[bytes], Awaitable[None]]
+"""Says it, and returns when the client has taken all of it, or has gone."""
+Talk = Callable[[AsyncIterator[bytes], Tell], Awaitable[None]]
 
 
 class Status(IntEnum):
@@ -47,11 +52,18 @@ class Calls:
     """Bytes that a client may leave unread before it is cut off."""
 
 
-def talk(serve: Callable[[AsyncIterator[Any], Any], AsyncIterator[Any]], message: Any) -> Talk:
+def talk(serve: Callable[[AsyncIterator[Any], Any], AsyncGenerator[Any, None]], message: Any) -> Talk:
     """A talk by a method of what protobuf's generator makes for gRPC's library, whose client says messages of that class."""
 
-    async def run(heard: AsyncIterator[bytes], say: Say) -> None:
-        async for told in serve((message.FromString(each) async for each in heard), None):
-            say(told.SerializeToString())
+    def understood(said: bytes) -> Any:
+        try:
+            return message.FromString(said)
+        except DecodeError as error:
+            raise Refused(Status.INVALID_ARGUMENT, f"this is no {message.DESCRIPTOR.full_name}") from error
+
+    async def run(heard: AsyncIterator[bytes], tell: Tell) -> None:
+        async with aclosing(serve((understood(each) async for each in heard), None)) as answers:
+            async for told in answers:
+                await tell(told.SerializeToString())
 
     return run

@@ -138,6 +138,7 @@ class Connection(Accepted):
             log.warning("A connection for gRPC is closed: %s, address=%s", broken, self._transport.get_extra_info("peername"))
             self._transport.write(self._goodbye(broken.code))
             self._transport.close()
+            self._streams.drop_all()  # it may read the goodbye late or never
         del pieces[:at]
 
     def _greet(self) -> None:
@@ -242,7 +243,10 @@ class Connection(Accepted):
     def _asked(self, stream: Stream) -> None:
         if stream.heard is not None:
             stream.asked = True
-            stream.heard.close()
+            try:
+                stream.heard.close()
+            except Refused as refused:
+                self._streams.refuse(stream, refused.status, refused.detail)
             return
         body, stream.body = bytes(stream.body), bytearray()
         self._took(len(body))

@@ -42,7 +42,9 @@ class Heard:
             del pieces[: PREFIX + length]
 
     def close(self) -> None:
-        """The client has said all."""
+        """The client has said all. Raises Refused."""
+        if self._pieces:
+            raise Refused(Status.INTERNAL, "the last message is cut off")
         self._whole.put_nowait(None)
 
     def took(self, size: int) -> int:

@@ -11,16 +11,16 @@ import logging
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Final, TypeVar
+from functools import partial
+from typing import Final
 
-from roadstead.gateway.rpc.calls import Calls, Refused, Say, Status
+from roadstead.gateway.rpc.calls import Calls, Refused, Status
 from roadstead.gateway.rpc.frames import END_HEADERS, END_STREAM, LARGEST_FRAME, WINDOW, Broken, Code, Frame, frame, reset
 from roadstead.gateway.rpc.heads import DONE, HEAD, refusal
 from roadstead.gateway.rpc.heard import Heard
 
 log = logging.getLogger(__name__)
 LARGEST_WINDOW: Final = 0x7FFFFFFF
-Said = TypeVar("Said")
 
 
 @dataclass(slots=True, eq=False)
@@ -39,6 +39,8 @@ class Stream:
     """The client has said all."""
     begun: bool = False
     pending: bytearray = field(default_factory=bytearray)
+    taken: asyncio.Event | None = None
+    """Somebody waits until nothing is pending."""
     trailers: bytes | None = None
     """The end, once all that is pending is sent."""
     task: asyncio.Task[None] | None = None
@@ -57,12 +59,16 @@ class Streams:
         self._window = self._initial = WINDOW
         """What may be sent on all streams together, and on a new one."""
 
-    def begin(self, number: int, path: bytes) -> Stream:
-        """A client has opened it, and is going to say more."""
+    def begin(self, number: int, path: bytes) -> Stream | None:
+        """A client has opened it, and is going to say more. None: it needn't, since there is no such call."""
         stream = self.open[number] = Stream(number, path, self._initial)
-        if (run := self._calls.talks.get(path)) is not None:
-            stream.heard = Heard(self._calls.most_bytes)
-            stream.task = asyncio.create_task(self._run(stream, run, stream.heard.messages()))
+        calls = self._calls
+        if (run := calls.talks.get(path)) is not None:
+            stream.heard = Heard(calls.most_bytes)
+            self._start(stream, partial(run, stream.heard.messages(), partial(self._tell, stream)))
+        elif path not in calls.unary and path not in calls.streams:
+            self.refuse(stream, Status.UNIMPLEMENTED, f"there is no {path.decode('latin-1')}")
+            return None
         return stream
 
     def call(self, stream: Stream, body: bytes) -> None:
@@ -75,13 +81,13 @@ class Streams:
             self.refuse(stream, Status.UNIMPLEMENTED, "messages must not be compressed")
         elif (answer := self._calls.unary.get(stream.path)) is not None:
             self._answer(stream, answer, message)
-        elif (run := self._calls.streams.get(stream.path)) is not None:
-            stream.task = asyncio.create_task(self._run(stream, run, message))
         else:
-            self.refuse(stream, Status.UNIMPLEMENTED, f"there is no {stream.path.decode('latin-1')}")
+            self._start(stream, partial(self._calls.streams[stream.path], message, partial(self._say, stream)))
 
     def refuse(self, stream: Stream, status: Status, detail: str) -> None:
         """The end, whatever is still pending; the client may not have said all."""
+        if stream.number not in self.open:
+            return
         end = frame(Frame.HEADERS, END_HEADERS | END_STREAM, stream.number, refusal(status, detail, stream.begun))
         if not self._transport.is_closing():
             self._transport.write(end if stream.asked else end + reset(stream.number, Code.NO_ERROR))
@@ -91,6 +97,8 @@ class Streams:
         """Its client wants nothing more of it, or has it all."""
         self.open.pop(stream.number, None)
         self._stuck.pop(stream.number, None)
+        if stream.taken is not None:
+            stream.taken.set()
         if stream.task is not None and stream.task is not asyncio.current_task():
             stream.task.cancel()
 
@@ -147,13 +155,19 @@ class Streams:
             stream.trailers = DONE
             self._say(stream, told)
 
-    async def _run(self, stream: Stream, run: Callable[[Said, Say], Awaitable[None]], said: Said) -> None:
+    def _start(self, stream: Stream, run: Callable[[], Awaitable[None]]) -> None:
+        stream.task = asyncio.create_task(self._run(stream, run))
+
+    async def _run(self, stream: Stream, run: Callable[[], Awaitable[None]]) -> None:
         try:
-            await run(said, lambda told: self._say(stream, told))
+            await run()
         except Refused as refused:
             self.refuse(stream, refused.status, refused.detail)
         except Exception:
             self._failed(stream)
+        except asyncio.CancelledError:  # whose stream isn't open any more; else its client would wait for ever
+            self.refuse(stream, Status.UNAVAILABLE, "the gateway gave up")
+            raise
         else:
             self._end(stream)
 
@@ -162,12 +176,24 @@ class Streams:
         self.refuse(stream, Status.INTERNAL, "this is a defect of the gateway; its log says more")
 
     def _end(self, stream: Stream) -> None:
-        stream.trailers = DONE
-        self._send(stream)
+        if stream.number in self.open:
+            stream.trailers = DONE
+            self._send(stream)
 
     def _say(self, stream: Stream, message: bytes) -> None:
-        stream.pending += b"\0" + len(message).to_bytes(4, "big") + message
-        self._send(stream)
+        if stream.number in self.open:  # else its handler is about to end
+            stream.pending += b"\0" + len(message).to_bytes(4, "big")
+            stream.pending += message
+            self._send(stream)
+
+    async def _tell(self, stream: Stream, message: bytes) -> None:
+        self._say(stream, message)
+        del message  # it may be large, and is kept by the stream
+        while stream.pending and stream.number in self.open:
+            if stream.taken is None:
+                stream.taken = asyncio.Event()
+            stream.taken.clear()
+            await stream.taken.wait()
 
     def _send(self, stream: Stream) -> None:
         """As much as the client takes now, in one write; the rest when it takes more."""
@@ -186,8 +212,12 @@ class Streams:
             self._stuck.pop(stream.number, None)
         elif stream.trailers is not None:
             pieces.append(frame(Frame.HEADERS, END_HEADERS | END_STREAM, stream.number, stream.trailers))
+            if not stream.asked:
+                pieces.append(reset(stream.number, Code.NO_ERROR))
             self.drop(stream)
         else:
             self._stuck.pop(stream.number, None)
+            if stream.taken is not None:
+                stream.taken.set()
         if pieces and not self._transport.is_closing():
             self._transport.write(b"".join(pieces))
