@@ -89,6 +89,8 @@ async def clients(calls: Calls) -> AsyncIterator[Connect]:
             made.append(client)
             return client
 
-        yield connect
-        for client in made:
-            client.writer.close()
+        try:
+            yield connect
+        finally:
+            for client in made:
+                client.writer.close()

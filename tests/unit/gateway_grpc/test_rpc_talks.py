@@ -13,6 +13,9 @@ import grpc.aio
 import pytest
 from google.protobuf.wrappers_pb2 import BytesValue
 
+from roadstead.gateway.control import for_envoy
+from roadstead.gateway.envoy.ads import Store
+from roadstead.gateway.ledger.ledger import Ledger
 from roadstead.gateway.rpc.calls import Calls, Refused, Status, talk
 from roadstead.gateway.rpc.connection import Connection, serving
 from roadstead.gateway.rpc.frames import ACK, END_HEADERS, END_STREAM, LARGEST_FRAME, PADDED, PREFACE, WINDOW, Frame, frame
@@ -436,6 +439,20 @@ async def test_what_envoy_says_beside_its_calls_ends_nothing(connect: Connect) -
     client.send(frame(Frame.DATA, END_STREAM, 1, word(b"1" * 16_000) + word(b"2")))
     headers, body = await client.answer(1)
     assert (words(body), headers["grpc-status"]) == ([b"1" * 16_000, b"2"], "0")
+
+
+@pytest.mark.parametrize(
+    "method", ["discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources", "load_stats.v3.LoadReportingService/StreamLoadStats"]
+)
+async def test_what_envoy_is_not_understood_in_is_an_error(method: str) -> None:
+    """And not the end of a talk that went well, after which nobody would look for a reason."""
+    store = Store()
+    async with clients(for_envoy(store, Ledger("a"))) as connect:
+        client = await connect()
+        client.send(client.head(1, f"/envoy.service.{method}".encode()), frame(Frame.DATA, 0, 1, framed(b"\xff\xff")))
+        headers, _ = await client.answer(1)
+        assert headers["grpc-status"] == str(int(Status.INVALID_ARGUMENT))
+        assert store.envoys == []
 
 
 async def test_large_messages_go_both_ways_with_grpcs_own_client(server: Server) -> None:
