@@ -16,7 +16,7 @@ from google.protobuf.wrappers_pb2 import BytesValue
 from roadstead.gateway.control import for_envoy
 from roadstead.gateway.envoy.ads import Store
 from roadstead.gateway.ledger.ledger import Ledger
-from roadstead.gateway.rpc.calls import Calls, Refused, Status, talk
+from roadstead.gateway.rpc.calls import Calls, Refused, Status, Tell, talk
 from roadstead.gateway.rpc.connection import Connection, serving
 from roadstead.gateway.rpc.frames import ACK, END_HEADERS, END_STREAM, LARGEST_FRAME, PADDED, PREFACE, WINDOW, Frame, frame
 from tests.unit.gateway_grpc.rpc_client import GREETING, INITIAL_WINDOW, SECONDS, Client, Connect, clients, framed
@@ -384,6 +384,39 @@ async def test_a_handler_that_waits_for_its_client_to_take_more_ends_with_it(con
     else:
         client.writer.transport.abort()  # type: ignore[attr-defined]
     await asyncio.wait_for(server.ended.wait(), SECONDS)
+
+
+async def test_whoever_waits_for_a_client_to_take_more_is_told_that_it_has_gone() -> None:
+    """Also where it isn't the handler itself, which is ended."""
+    told = asyncio.Event()
+
+    async def run(heard: AsyncIterator[bytes], tell: Tell) -> None:
+        other = asyncio.ensure_future(tell(bytes(100_000)))
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await other
+            told.set()
+
+    async with clients(Calls(talks={LARGE: run})) as connect:
+        client = await connect()
+        client.send(client.head(1, LARGE))
+        await next_words(client, 1, WINDOW)
+        client.send(frame(Frame.RST_STREAM, 0, 1, CANCEL))
+        await asyncio.wait_for(told.wait(), SECONDS)
+
+
+async def test_who_has_not_greeted_is_let_go_without_a_word_at_the_end_of_the_server(server: Server) -> None:
+    async with serving(lambda: Connection(server.calls()), "127.0.0.1", 0) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        other = Client(*await asyncio.open_connection("127.0.0.1", port))
+        other.send(GREETING, PING)
+        await other.next(Frame.PING, 0)  # the first has been taken by now
+    async with asyncio.timeout(SECONDS):
+        assert await reader.read() == b""
+        await other.reader.read()
+    writer.close()
+    other.writer.close()
 
 
 @pytest.mark.parametrize("waits", [False, True])
