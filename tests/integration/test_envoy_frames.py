@@ -240,3 +240,18 @@ async def test_one_who_reads_no_answers_is_cut_off_before_memory_is_short() -> N
             await asyncio.sleep(1)
             shed = await envoy.admin("/stats?filter=^http.gateway.downstream_rq_.x.reset")
             print(shed[-200:])
+
+
+@pytest.mark.parametrize("odd", [" ", "\t", "\r\n", "\x7f"])
+async def test_a_path_that_http_1_cannot_say_goes_nowhere(envoy: LoneEnvoy, odd: str) -> None:
+    """Whether it would be asked about or is remembered: to a pod, and to the authoriser, it would be another request line."""
+    envoy.gate.verdict_seconds = 60
+    for path in (f"/x?a{odd}b", "/x", f"/x?a{odd}b"):
+        async with attacking(envoy) as client:
+            client.writer.write(frame(Frame.HEADERS, END_STREAM | END_HEADERS, 1, request(path)))
+            answer = b""
+            async with asyncio.timeout(WAIT_SECONDS):
+                while b"echo" not in answer and (more := await client.reader.read(65536)):
+                    answer += more
+            assert (b"echo" in answer) == (path == "/x"), answer
+    assert [head.path for head in envoy.gate.asked] == [f"{PREFIX}/x"]

@@ -9,7 +9,7 @@ import asyncio
 import ssl
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 
 import grpc.aio
@@ -26,6 +26,7 @@ from tests.support.lone_envoy import (
     HOST,
     PREFIX,
     TOKEN,
+    Answered,
     Echo,
     Gate,
     LoneEnvoy,
@@ -395,3 +396,23 @@ async def test_where_the_script_fails_nobody_is_let_in() -> None:
         for _ in range(5):
             assert (await envoy.get("/x")).status == 503
         assert len(echo.seen) == seen
+
+
+@pytest.mark.parametrize(("token", "broken", "status"), [("Bearer bad", False, 401), (TOKEN, True, 503)])
+async def test_who_is_refused_in_the_middle_of_a_large_upload_hears_why(envoy: LoneEnvoy, token: str, broken: bool, status: int) -> None:
+    """Envoy doesn't wait for the rest: who reads only after he has written all may find the connection reset."""
+    echo = Echo()
+    await envoy.pods(await envoy.listen(echo))
+    envoy.gate.broken = broken
+    reader, writer = await asyncio.open_connection(HOST, envoy.port)
+    writer.write(request(f"{PREFIX}/x", method="POST", body=b"x" * 8_000_000, token=token))
+    heard = b""
+    async with asyncio.timeout(20):
+        with suppress(ConnectionError):
+            while more := await reader.read(65_536):
+                heard += more
+    writer.transport.abort()
+    answer = Answered(heard)
+    assert answer.status == status
+    assert answer.json["detail"]
+    assert not echo.seen

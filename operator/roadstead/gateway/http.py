@@ -29,8 +29,8 @@ MOST_HEADERS: Final = 200
 MOST_WAITING: Final = 16
 """Requests that a connection may send on while one is being answered; Envoy sends none."""
 HEAD_SECONDS: Final = 15.0
-TOO_LARGE: Final = b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
 STATUS_LINES: Final = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
+CLOSING: Final = b"connection: close\r\ncontent-length: 0\r\n\r\n"
 
 
 class Request:
@@ -128,7 +128,7 @@ class Connection(Accepted):
         if self._in_head:  # httptools gathers the pieces of a header before it shows them
             self._pieces += len(data)
             if self._pieces > MOST_BYTES:
-                self._too_large()
+                self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
                 return
         try:
             self._parser.feed_data(data)
@@ -137,9 +137,9 @@ class Connection(Accepted):
             self.end()
         except httptools.HttpParserCallbackError:
             log.exception("A request could not be answered")
-            self._transport.close()
-        except httptools.HttpParserError:
-            self._transport.close()
+            self._refuse(HTTPStatus.INTERNAL_SERVER_ERROR, owed=True)
+        except httptools.HttpParserError:  # to close without a word would have Envoy ask the same again and again
+            self._refuse(HTTPStatus.BAD_REQUEST)
         if self._in_head and self._late is None:
             self._late = asyncio.get_running_loop().call_later(HEAD_SECONDS, self._transport.close)
 
@@ -194,12 +194,13 @@ class Connection(Accepted):
     def _grown(self, size: int) -> None:
         self._size += size
         if self._size > MOST_BYTES or self._count > MOST_HEADERS:
-            self._too_large()
+            self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
 
-    def _too_large(self) -> None:
+    def _refuse(self, status: HTTPStatus, *, owed: bool = False) -> None:
+        """Say so and close; close only, if an answer is due to somebody else before. ``owed``: it is that answer."""
         if not self._transport.is_closing():
-            if self._asked is None:
-                self._transport.write(TOO_LARGE)
+            if owed or self._asked is None:
+                self._transport.write(STATUS_LINES[status] + CLOSING)
             self._transport.close()
 
     def _in_time(self) -> None:

@@ -20,6 +20,7 @@ class TestWire:
     async def test_what_is_no_http_ends_the_connection(self, gateway: Gateway, junk: bytes) -> None:
         connection = await gateway.wire()
         connection.writer.write(junk)
+        assert (await connection.hear()).status == 400, "without a word Envoy would ask the same again and again"
         assert await connection.over()
 
     async def test_a_head_may_not_be_huge(self, gateway: Gateway) -> None:

@@ -12,6 +12,7 @@ local MOST = 10000
 local LONGEST = 4096 -- bytes of an Authorization; longer ones are asked about each time, lest the table grow by hundreds of MB
 local WORKLOAD = #"/api/v2/endpoints/workloads/" + 24 -- all ids are of one length
 local DEPLOYMENT = #"/api/v2/endpoints/deployments/" + 24
+local LONGEST_LIFE = 3600 -- seconds; what is beyond (or no number) is no lifetime of the authoriser's
 local PATIENCE = {timeout_ms = 86400000, send_xff = false} -- the limits of waiting are the authoriser's
 local AWAY = '{"detail":"permission can\'t be asked for at the moment; try again"}'
 local verdicts, count = {}, 0 -- by Authorization, then by the path's beginning
@@ -86,10 +87,10 @@ local function ask(handle, authorization, path)
     ["x-roadstead-client"] = match(handle:streamInfo():downstreamRemoteAddress(), "^%[?(.-)%]?:%d+$"),
     -- The process beside us may be starting anew: a sibling is asked as soon as its health checks have failed, within a second.
     ["x-envoy-retry-on"] = "connect-failure,reset,refused-stream",
-    ["x-envoy-max-retries"] = "20",
+    ["x-envoy-max-retries"] = "100", -- in all its life: it may outlive several processes
   }, nil, PATIENCE)
   local status, cluster = tonumber(said[":status"]) or 503, said["x-roadstead-cluster"]
-  if status >= 500 or (status == 200 and cluster == nil) then
+  if status >= 500 or status < 400 and (status ~= 200 or cluster == nil) then
     handle:respond({[":status"] = "503", ["content-type"] = "application/json", ["retry-after"] = "1"}, AWAY)
     return
   end
@@ -104,7 +105,7 @@ local function ask(handle, authorization, path)
   end
   local user, headers = said["x-roadstead-user"] or "", handle:headers()
   local seconds, endpoint = tonumber(said["x-roadstead-verdict-seconds"]), endpoint_of(path)
-  if seconds ~= nil and endpoint ~= nil and authorization ~= nil and #authorization <= LONGEST then
+  if seconds ~= nil and seconds > 0 and seconds < LONGEST_LIFE and endpoint ~= nil and authorization ~= nil and #authorization <= LONGEST then
     keep(authorization, endpoint, asked + math.floor(seconds), cluster, user)
   end
   if said["x-roadstead-cold-start"] ~= nil then
@@ -128,10 +129,10 @@ function envoy_on_request(handle)
   if endpoints ~= nil then
     local verdict = endpoints[sub(path, 1, WORKLOAD)] or endpoints[sub(path, 1, DEPLOYMENT)]
     if verdict ~= nil and time() < verdict.ends and ends_at(path, verdict.length) then
-      headers:add("x-roadstead-known", verdict.cluster) -- there is none before: the listener takes away what clients send
       headers:add("x-roadstead-user", verdict.user)
       headers:add("x-forwarded-prefix", verdict.endpoint)
       headers:replace(":path", own_path(path, verdict.length))
+      headers:add("x-roadstead-known", verdict.cluster) -- there is none before: the listener takes away what clients send
       return
     end
   end
