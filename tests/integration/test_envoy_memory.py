@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections import Counter
 from pathlib import Path
 
@@ -12,8 +13,10 @@ from tests.support.lone_envoy import Echo, lone_envoy, read_head, reply
 
 MIB = 1_048_576
 MEMORY_MIB = 160
-WAVES, WAVE = 40, 10
-"""So many uploads come each quarter of a second; each keeps a mebibyte or two in buffers while its pod doesn't read."""
+WAVES, WAVE = 80, 10
+"""So many uploads come each quarter of a second; each keeps half a mebibyte or more in buffers while its pod doesn't read. How much of it
+is in Envoy, and how much in the kernel, differs.
+"""
 
 
 def anonymous_mib(pid: int) -> float:
@@ -37,6 +40,8 @@ async def test_large_requests_that_nobody_reads_shut_nobody_out() -> None:
     async def service(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while (head := await read_head(reader)) is not None:
             if head.line.startswith("POST"):
+                # Else the kernel would keep all of it, as long as its buffers may grow to that.
+                writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
                 writer.transport.pause_reading()  # type: ignore[attr-defined]
                 await asyncio.sleep(60)
             writer.write(reply(200))
@@ -53,7 +58,7 @@ async def test_large_requests_that_nobody_reads_shut_nobody_out() -> None:
         print(said, most, len(ended))
         assert ended, "what keeps most is ended"
         assert most < MEMORY_MIB
-        assert said[200] >= 0.9 * WAVES, said
+        assert said[200] >= 0.8 * WAVES, said
         assert envoy.process.returncode is None
         for task in uploads:
             task.cancel()
