@@ -369,7 +369,7 @@ async def test_what_the_authoriser_says_that_is_no_word_of_its_lets_nobody_in(en
 
 async def test_a_lifetime_that_is_none_is_not_kept(envoy: LoneEnvoy) -> None:
     await envoy.pods(await envoy.listen(Echo()))
-    for lifetime in ("soon", "-1", "nan"):
+    for lifetime in ("soon", "-1", "nan", "1e9999", "86400"):
         envoy.gate.asked.clear()
         envoy.gate.says = reply(200, b"", f"x-roadstead-cluster: {CLUSTER}", f"x-roadstead-verdict-seconds: {lifetime}")
         token = f"Bearer {lifetime}"

@@ -1,4 +1,4 @@
-"""Envoy's listener: what of a request is let through, who is asked about it, and what Envoy itself says.
+"""Envoy's listener: what of a request is let through, and what Envoy itself says. Who is asked about it: permission.lua.
 
 Everything that keeps hostile or clumsy clients from harm is here: limits of headers and of time, and the removal of the headers by which
 the parts of the gateway speak to each other.
@@ -14,7 +14,7 @@ from roadstead.gateway.envoy.settings import KEEPALIVE_INTERVAL_SECONDS, KEEPALI
 
 MIB: Final = 1_048_576
 HELD_SECONDS: Final = 86_400
-"""How long the authoriser may think: the limits of waiting are its own."""
+"""How long the authoriser may think, also in permission.lua: the limits of waiting are its own."""
 OURS: Final = r"x[-_](roadstead|envoy)[-_].*|x[-_]forwarded[-_]prefix"
 """Headers that nobody outside may set, which a client's are taken away: the gateway's parts speak to each other by them, and to containers.
 

@@ -87,7 +87,7 @@ local function ask(handle, authorization, path)
     ["x-roadstead-client"] = match(handle:streamInfo():downstreamRemoteAddress(), "^%[?(.-)%]?:%d+$"),
     -- The process beside us may be starting anew: a sibling is asked as soon as its health checks have failed, within a second.
     ["x-envoy-retry-on"] = "connect-failure,reset,refused-stream",
-    ["x-envoy-max-retries"] = "100", -- in all its life: it may outlive several processes
+    ["x-envoy-max-retries"] = "40", -- in all its life, some eight for a process that dies: it may outlive several
   }, nil, PATIENCE)
   local status, cluster = tonumber(said[":status"]) or 503, said["x-roadstead-cluster"]
   if status >= 500 or status < 400 and (status ~= 200 or cluster == nil) then
