@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import gc
-import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import grpc.aio
@@ -16,92 +13,23 @@ from google.protobuf.wrappers_pb2 import BytesValue
 from roadstead.gateway.control import for_envoy
 from roadstead.gateway.envoy.ads import Store
 from roadstead.gateway.ledger.ledger import Ledger
-from roadstead.gateway.rpc.calls import Calls, Refused, Status, Tell, talk
+from roadstead.gateway.rpc.calls import Status
 from roadstead.gateway.rpc.connection import Connection, serving
-from roadstead.gateway.rpc.frames import ACK, END_HEADERS, END_STREAM, LARGEST_FRAME, PADDED, PREFACE, WINDOW, Frame, frame
-from tests.unit.gateway_grpc.rpc_client import GREETING, INITIAL_WINDOW, SECONDS, Client, Connect, clients, framed
-
-ECHO, SIZES, LARGE, REFUSE, BREAK = b"/t/Echo", b"/t/Sizes", b"/t/Large", b"/t/Refuse", b"/t/Break"
-FIRST, GIVEN_UP, LATE = b"/t/First", b"/t/GivenUp", b"/t/Late"
-MIB = 1_048_576
-MOST_BYTES, MOST_UNREAD = 8 * MIB, 64 * MIB
-LARGEST_WINDOW = 2**31 - 1
-WIDE = PREFACE + frame(Frame.SETTINGS, 0, 0, INITIAL_WINDOW + LARGEST_WINDOW.to_bytes(4, "big"))
-WIDE += frame(Frame.WINDOW_UPDATE, 0, 0, (LARGEST_WINDOW - WINDOW).to_bytes(4, "big"))
-"""The greeting of a client that takes as much as there is."""
-PING = frame(Frame.PING, 0, 0, b"01234567")
-CANCEL = (8).to_bytes(4, "big")
-
-
-@dataclass
-class Server:
-    """Its handlers, and what has become of the talk that was begun last."""
-
-    heard: asyncio.Queue[bytes] = field(default_factory=asyncio.Queue)
-    told: int = 0
-    ended: asyncio.Event = field(default_factory=asyncio.Event)
-
-    def calls(self) -> Calls:
-        serves = {ECHO: self.echo, SIZES: self.sizes, LARGE: self.large, REFUSE: self.refuse, BREAK: self.breaks}
-        serves |= {FIRST: self.first, GIVEN_UP: self.given_up, LATE: self.late}
-        return Calls(
-            talks={path: talk(serve, BytesValue) for path, serve in serves.items()}, most_bytes=MOST_BYTES, most_unread=MOST_UNREAD
-        )
-
-    async def echo(self, requests: AsyncIterator[Any], context: object) -> AsyncGenerator[Any, None]:
-        try:
-            async for request in requests:
-                self.heard.put_nowait(request.value)
-                yield request
-        finally:
-            self.ended.set()
-
-    async def sizes(self, requests: AsyncIterator[Any], context: object) -> AsyncGenerator[Any, None]:
-        """Of all that it hears, once it has heard all."""
-        found = [len(request.value) async for request in requests]
-        yield BytesValue(value=repr(found).encode())
-
-    async def large(self, requests: AsyncIterator[Any], context: object) -> AsyncGenerator[Any, None]:
-        """As many messages as there are numbers, of so many bytes."""
-        try:
-            async for request in requests:
-                for size in request.value.split():
-                    self.told += 1
-                    yield BytesValue(value=bytes(int(size)))
-        finally:
-            self.ended.set()
-
-    async def refuse(self, requests: AsyncIterator[Any], context: object) -> AsyncGenerator[Any, None]:
-        async for request in requests:
-            yield request
-            raise Refused(Status.NOT_FOUND, "no such thing")
-
-    async def breaks(self, requests: AsyncIterator[Any], context: object) -> AsyncGenerator[Any, None]:
-        async for request in requests:
-            yield request
-            raise RuntimeError("a defect")
-
-    async def first(self, requests: AsyncIterator[Any], context: object) -> AsyncGenerator[Any, None]:
-        """Has enough after a message."""
-        async for request in requests:
-            yield request
-            return
-
-    async def given_up(self, requests: AsyncIterator[Any], context: object) -> AsyncGenerator[Any, None]:
-        """Something that it waits for was cancelled, not the talk."""
-        async for request in requests:
-            yield request
-            raise asyncio.CancelledError
-
-    async def late(self, requests: AsyncIterator[Any], context: object) -> AsyncGenerator[Any, None]:
-        """Notices too late that its client has gone."""
-        try:
-            async for request in requests:
-                yield request
-        except asyncio.CancelledError:
-            yield BytesValue(value=b"late")
-        finally:
-            self.ended.set()
+from roadstead.gateway.rpc.frames import ACK, END_HEADERS, END_STREAM, LARGEST_FRAME, PADDED, WINDOW, Frame, frame
+from tests.unit.gateway_grpc.rpc_client import SECONDS, Connect, clients, framed
+from tests.unit.gateway_grpc.rpc_talker import (
+    ECHO,
+    LARGE,
+    MIB,
+    MOST_BYTES,
+    SIZES,
+    Server,
+    next_words,
+    quiet,
+    talking,
+    word,
+    words,
+)
 
 
 @pytest.fixture
@@ -111,47 +39,8 @@ def server() -> Server:
 
 @pytest.fixture
 async def connect(server: Server) -> AsyncIterator[Connect]:
-    """And nothing may be left of the talks, nor may one have failed without a word."""
-    odd: list[dict[str, Any]] = []
-    asyncio.get_running_loop().set_exception_handler(lambda _, context: odd.append(context))
-    before = asyncio.all_tasks()
-    async with clients(server.calls()) as connected:
+    async with talking(server) as connected:
         yield connected
-    async with asyncio.timeout(SECONDS):
-        while asyncio.all_tasks() - before - {asyncio.current_task()}:  # noqa: ASYNC110 - no event for it
-            await asyncio.sleep(0.01)
-    gc.collect()
-    assert odd == []
-
-
-def word(value: bytes) -> bytes:
-    """A message, as it is in DATA frames."""
-    return framed(BytesValue(value=value).SerializeToString())
-
-
-def words(body: bytes) -> list[bytes]:
-    """What the messages of an answer say."""
-    found = []
-    while body:
-        size = 5 + int.from_bytes(body[1:5], "big")
-        found.append(BytesValue.FromString(body[5:size]).value)
-        body = body[size:]
-    return found
-
-
-async def next_words(client: Client, number: int, size: int) -> bytes:
-    """So many bytes of DATA on a stream."""
-    body = b""
-    while len(body) < size:
-        body += (await client.next(Frame.DATA, number))[1]
-    return body
-
-
-async def quiet(client: Client) -> None:
-    """Nothing more was said."""
-    client.send(PING)
-    kind, flags, _, payload = await client.frame()
-    assert (kind, flags, payload) == (Frame.PING, ACK, b"01234567")
 
 
 async def test_several_messages_in_one_frame_are_several(connect: Connect) -> None:
@@ -221,17 +110,6 @@ async def test_what_cannot_be_heard_ends_the_talk(connect: Connect, server: Serv
     assert words((await client.answer(3))[1]) == [b"and goes on"]
 
 
-@pytest.mark.parametrize("said", [word(b"cut off")[:4], word(b"cut off")[:-1]], ids=["length", "message"])
-async def test_a_talk_that_ends_within_a_message_fails(connect: Connect, server: Server, said: bytes) -> None:
-    client = await connect()
-    client.send(client.head(1, ECHO), frame(Frame.DATA, 0, 1, word(b"one")))
-    await client.next(Frame.DATA, 1)
-    client.send(frame(Frame.DATA, END_STREAM, 1, said))
-    headers, _ = await client.answer(1)
-    assert (headers["grpc-status"], headers["grpc-message"]) == (str(int(Status.INTERNAL)), "the last message is cut off")
-    await asyncio.wait_for(server.ended.wait(), SECONDS)
-
-
 @pytest.mark.parametrize("end", ["nothing", "with a message", "with trailers", "at once"])
 async def test_a_client_that_has_said_all_is_told_the_rest_and_that_it_was_all(connect: Connect, end: str) -> None:
     client = await connect()
@@ -247,88 +125,6 @@ async def test_a_client_that_has_said_all_is_told_the_rest_and_that_it_was_all(c
     expected = {"at once": b"[]", "with a message": b"[1, 2, 3]"}.get(end, b"[1, 2]")
     assert (words(body), headers["grpc-status"]) == ([expected], "0")
     await quiet(client)
-
-
-async def test_a_handler_ends_when_its_client_gives_up_or_is_gone(connect: Connect, server: Server) -> None:
-    for leave in (frame(Frame.RST_STREAM, 0, 1, CANCEL), frame(Frame.PUSH_PROMISE, END_HEADERS, 1, b"\x82"), b""):
-        client = await connect()
-        client.send(client.head(1, ECHO), frame(Frame.DATA, 0, 1, word(b"one")))
-        await client.next(Frame.DATA, 1)
-        assert not server.ended.is_set()
-        client.send(leave)
-        if not leave:
-            client.writer.transport.abort()  # type: ignore[attr-defined]
-        await asyncio.wait_for(server.ended.wait(), SECONDS)
-        server.ended.clear()
-
-
-async def test_a_handler_ends_when_its_client_breaks_the_protocol_and_reads_nothing(connect: Connect, server: Server) -> None:
-    """There is much that it would have to read before it heard why."""
-    client = await connect(WIDE)
-    client.send(client.head(1, LARGE), frame(Frame.DATA, 0, 1, word(b"20000000")))
-    await client.next(Frame.HEADERS, 1)
-    client.writer.transport.pause_reading()  # type: ignore[attr-defined]
-    client.send(frame(Frame.PUSH_PROMISE, END_HEADERS, 1, b"\x82"))
-    await asyncio.wait_for(server.ended.wait(), SECONDS)
-    client.writer.transport.abort()  # type: ignore[attr-defined]
-
-
-async def test_a_talk_may_be_given_up_before_anybody_has_heard_of_it(connect: Connect, server: Server) -> None:
-    client = await connect()
-    for number in range(1, 400, 2):
-        client.send(client.head(number, ECHO), frame(Frame.DATA, 0, number, word(b"x")), frame(Frame.RST_STREAM, 0, number, CANCEL))
-    client.send(client.head(401, ECHO), frame(Frame.DATA, END_STREAM, 401, word(b"heard")))
-    assert words((await client.answer(401))[1]) == [b"heard"]
-    assert server.heard.qsize() == 1
-
-
-@pytest.mark.parametrize(
-    ("path", "status", "detail"),
-    [
-        (REFUSE, Status.NOT_FOUND, "no such thing"),
-        (BREAK, Status.INTERNAL, "this is a defect of the gateway; its log says more"),
-        (GIVEN_UP, Status.UNAVAILABLE, "the gateway gave up"),
-    ],
-)
-async def test_a_handler_that_fails_ends_the_talk_with_a_status(
-    connect: Connect, caplog: pytest.LogCaptureFixture, path: bytes, status: Status, detail: str
-) -> None:
-    client = await connect()
-    client.send(client.head(1, path), frame(Frame.DATA, 0, 1, word(b"one")))
-    headers, body = await client.answer(1)
-    assert (headers["grpc-status"], headers["grpc-message"], words(body)) == (str(int(status)), detail, [b"one"])
-    await client.next(Frame.RST_STREAM, 1)
-    assert [record.getMessage() for record in caplog.records] == (["/t/Break failed"] if path == BREAK else [])
-    client.send(client.head(3, ECHO), frame(Frame.DATA, END_STREAM, 3, word(b"and goes on")))
-    assert words((await client.answer(3))[1]) == [b"and goes on"]
-
-
-async def test_a_client_is_told_to_say_no_more_when_the_talk_is_over(connect: Connect) -> None:
-    client = await connect()
-    client.send(client.head(1, FIRST), frame(Frame.DATA, 0, 1, word(b"one")))
-    headers, body = await client.answer(1)
-    assert (headers["grpc-status"], words(body)) == ("0", [b"one"])
-    assert await client.frame() == (Frame.RST_STREAM, 0, 1, bytes(4))
-    client.send(frame(Frame.DATA, 0, 1, word(b"two")), frame(Frame.DATA, END_STREAM, 1))
-    await quiet(client)
-
-
-async def test_nothing_is_said_to_a_client_that_has_given_up(connect: Connect, server: Server) -> None:
-    client = await connect()
-    client.send(client.head(1, LATE), frame(Frame.DATA, 0, 1, word(b"one")))
-    await client.next(Frame.DATA, 1)
-    client.send(frame(Frame.RST_STREAM, 0, 1, CANCEL))
-    await asyncio.wait_for(server.ended.wait(), SECONDS)
-    await quiet(client)
-
-
-async def test_a_call_that_there_is_not_is_refused_before_its_client_has_said_all(connect: Connect) -> None:
-    """Whoever wants to talk waits for an answer before it says more."""
-    client = await connect()
-    client.send(client.head(1, b"/t/None"), frame(Frame.DATA, 0, 1, word(b"one")))
-    headers, _ = await client.answer(1)
-    assert (headers["grpc-status"], headers["grpc-message"]) == (str(int(Status.UNIMPLEMENTED)), "there is no /t/None")
-    await client.next(Frame.RST_STREAM, 1)
 
 
 async def test_answers_wait_until_the_client_takes_them(connect: Connect) -> None:
@@ -368,93 +164,6 @@ async def test_a_handler_says_no_more_than_its_client_takes(connect: Connect, se
     client.send(frame(Frame.WINDOW_UPDATE, 0, 0, (10_000_000).to_bytes(4, "big")))
     headers, rest = await client.answer(1)
     assert (body + rest, headers["grpc-status"], server.told) == (word(bytes(100_000)) * 50, "0", 50)
-
-
-@pytest.mark.parametrize("leave", ["reset", "lost", "half closed"])
-async def test_a_handler_that_waits_for_its_client_to_take_more_ends_with_it(connect: Connect, server: Server, leave: str) -> None:
-    client = await connect()
-    client.send(client.head(1, LARGE), frame(Frame.DATA, 0, 1, word(b"100000 " * 50)))
-    await next_words(client, 1, WINDOW)
-    if leave == "half closed":
-        client.send(frame(Frame.DATA, END_STREAM, 1))
-        await quiet(client)
-        assert not server.ended.is_set()  # it has more to say
-    if leave != "lost":
-        client.send(frame(Frame.RST_STREAM, 0, 1, CANCEL))
-    else:
-        client.writer.transport.abort()  # type: ignore[attr-defined]
-    await asyncio.wait_for(server.ended.wait(), SECONDS)
-
-
-async def test_whoever_waits_for_a_client_to_take_more_is_told_that_it_has_gone() -> None:
-    """Also where it isn't the handler itself, which is ended."""
-    told = asyncio.Event()
-
-    async def run(heard: AsyncIterator[bytes], tell: Tell) -> None:
-        other = asyncio.ensure_future(tell(bytes(100_000)))
-        try:
-            await asyncio.Event().wait()
-        finally:
-            await other
-            told.set()
-
-    async with clients(Calls(talks={LARGE: run})) as connect:
-        client = await connect()
-        client.send(client.head(1, LARGE))
-        await next_words(client, 1, WINDOW)
-        client.send(frame(Frame.RST_STREAM, 0, 1, CANCEL))
-        await asyncio.wait_for(told.wait(), SECONDS)
-
-
-async def test_who_has_not_greeted_is_let_go_without_a_word_at_the_end_of_the_server(server: Server) -> None:
-    async with serving(lambda: Connection(server.calls()), "127.0.0.1", 0) as port:
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        other = Client(*await asyncio.open_connection("127.0.0.1", port))
-        other.send(GREETING, PING)
-        await other.next(Frame.PING, 0)  # the first has been taken by now
-    async with asyncio.timeout(SECONDS):
-        assert await reader.read() == b""
-        await other.reader.read()
-    writer.close()
-    other.writer.close()
-
-
-@pytest.mark.parametrize("waits", [False, True])
-async def test_the_end_of_the_server_is_no_error_for_a_talk(server: Server, waits: bool) -> None:
-    """Unless an answer isn't whole."""
-    async with serving(lambda: Connection(server.calls()), "127.0.0.1", 0) as port:
-        client = Client(*await asyncio.open_connection("127.0.0.1", port))
-        client.send(GREETING, client.head(1, LARGE), frame(Frame.DATA, 0, 1, word(b"100000" if waits else b"100")))
-        await next_words(client, 1, 100)
-    await client.next(Frame.GOAWAY, 0)
-    _, trailers = await client.next(Frame.HEADERS, 1)
-    assert dict(client.decoder.decode(trailers))["grpc-status"] == (str(int(Status.UNAVAILABLE)) if waits else "0")
-    await asyncio.wait_for(server.ended.wait(), SECONDS)
-    async with asyncio.timeout(SECONDS):
-        await client.reader.read()
-    client.writer.close()
-
-
-@pytest.mark.parametrize("said", [b"", PREFACE[:5]], ids=["nothing", "half a greeting"])
-async def test_a_health_check_comes_and_goes_unnoticed(connect: Connect, caplog: pytest.LogCaptureFixture, said: bytes) -> None:
-    caplog.set_level(logging.INFO)
-    for leave in ("close", "abort") * 10:
-        client = await connect(said)
-        getattr(client.writer.transport, leave)()
-    client = await connect()
-    client.send(client.head(1, ECHO), frame(Frame.DATA, END_STREAM, 1, word(b"x")))
-    assert words((await client.answer(1))[1]) == [b"x"]
-    assert caplog.records == []
-
-
-async def test_who_never_greets_is_not_greeted_and_cut_off(
-    connect: Connect, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("roadstead.gateway.rpc.connection.GREETING_SECONDS", 0.1)
-    client = await connect(PREFACE[:-1])
-    async with asyncio.timeout(SECONDS):
-        assert await client.reader.read() == b""
-    assert caplog.records == []
 
 
 async def test_what_envoy_says_beside_its_calls_ends_nothing(connect: Connect) -> None:
