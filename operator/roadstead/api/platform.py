@@ -213,11 +213,13 @@ class Gateway(Model):
     )
     wake_limit_seconds: Annotated[int, Field(ge=1, le=86400)] = Field(1800, description="Seconds after which a wake has failed.")
     retry_seconds: Annotated[int, Field(ge=1, le=3600)] = Field(
-        30, description="After a wake that failed, one request per so many seconds may try again."
+        30, description="After a wake that failed, one request per so many seconds may try again, of those in each gateway pod."
     )
     fast_path: bool = Field(False, description="True lets the gateway itself scale from 0 to 1, a moment before KEDA does.")
-    queue_per_workload: Annotated[int, Field(ge=1, le=100000)] = Field(100, description="Requests that may wait for one Workload.")
-    queue_total: Annotated[int, Field(ge=1, le=1000000)] = Field(2000, description="Requests that may wait in all.")
+    queue_per_workload: Annotated[int, Field(ge=1, le=100000)] = Field(
+        100, description="Requests that may wait for one Workload in each gateway pod, those to its Deployments among them."
+    )
+    queue_total: Annotated[int, Field(ge=1, le=1000000)] = Field(2000, description="Requests that may wait in each gateway pod in all.")
     idle_timeout_seconds: Annotated[int, Field(ge=1, le=604_800)] = Field(
         3600, description="Seconds without a byte in either direction after which a request is cut; it may last for ever otherwise."
     )

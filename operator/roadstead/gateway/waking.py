@@ -103,6 +103,8 @@ class Waking:
         self._held: dict[Target, set[Held]] = {}
         self._wakes: dict[Key, _Wake] = {}
         self._retry_at: dict[Key, float] = {}
+        self._overdue: dict[Key, str] = {}
+        """Why a wake that took too long has failed; until a pod is ready, the operator itself says errored, or somebody tries again."""
         self._total = 0
         self._loop = asyncio.get_running_loop()
         directory.opened, directory.changed, directory.moved = self._opened, self._changed, self._moved
@@ -121,9 +123,9 @@ class Waking:
         view = self._wakeable(target, self._directory.workload(target.serving))
         if isinstance(view, Answer):
             return view
-        if view.state == State.ERRORED and not target.ready and not self._may_try(view):
+        if self._failed(view) and not target.ready and not self._may_try(view):
             return self._errored(view)
-        if self._total >= gateway.queue_total or len(self._held.get(target, ())) >= gateway.queue_per_workload:
+        if self._total >= gateway.queue_total or self.waiting(view.key) >= gateway.queue_per_workload:
             self.counts.refused += 1
             return Answer(429, "Too many requests wait for a pod already; try again", FULL_RETRY_SECONDS)
         return self._hold(target, view, gateway.cold_start_limit_seconds)
@@ -150,9 +152,14 @@ class Waking:
             return Answer(503, view.message if view.state in (State.STOPPED, State.STOPPING) else "The workload is being stopped")
         return view
 
+    def _failed(self, view: WorkloadView) -> bool:
+        """Whether its last wake has failed: as the operator says, or since its time was over. A fixed number of pods is no wake."""
+        return view.state == State.ERRORED or (view.sleeps and view.key in self._overdue)
+
     def _errored(self, view: WorkloadView) -> Answer:
         wait = self._retry_at.get(view.key, 0.0) - self._loop.time()
-        return Answer(503, view.message or "The workload is errored", wait if wait > 0 else ERRORED_RETRY_SECONDS)
+        cause = view.message if view.state == State.ERRORED else self._overdue.get(view.key)
+        return Answer(503, cause or "The workload is errored", wait if wait > 0 else ERRORED_RETRY_SECONDS)
 
     def _may_try(self, view: WorkloadView) -> bool:
         """Whether a request may wake a Workload whose last wake failed: one per back-off, and only from zero."""
@@ -160,6 +167,7 @@ class Waking:
         if not view.sleeps or view.replicas or view.key in self._wakes or now < self._retry_at.get(view.key, 0.0):
             return False
         self._retry_at[view.key] = now + self._directory.platform.gateway.retry_seconds
+        self._overdue.pop(view.key, None)
         return True
 
     def _hold(self, target: Target, view: WorkloadView, limit_seconds: float) -> Held:
@@ -188,6 +196,7 @@ class Waking:
         key, now = target.serving, self._loop.time()
         wake = self._wakes.pop(key, None)
         self._retry_at.pop(key, None)
+        self._overdue.pop(key, None)
         if wake is not None:
             wake.limit.cancel()
             wake.phases.ended = now
@@ -201,6 +210,8 @@ class Waking:
         view, wake = self._directory.workload(key), self._wakes.get(key)
         if wake is not None and view is not None and (view.state != State.ERRORED or view.failed_wake != wake.failed_before):
             wake.armed = True
+        if view is None or view.suspended or view.deleted or view.state == State.ERRORED:
+            self._overdue.pop(key, None)
         for target in list(self._directory.in_front(key)) if view is not None else [t for t in self._held if t.serving == key]:
             if target.open or not self._held.get(target):
                 continue
@@ -221,7 +232,7 @@ class Waking:
 
     def _adopt(self, view: WorkloadView) -> None:
         """Requests that waited for another Workload wait for this one now: as if they had just come."""
-        if view.state != State.ERRORED or self._may_try(view):
+        if not self._failed(view) or self._may_try(view):
             self._begin(view)
             return
         for target in list(self._directory.in_front(view.key)):
@@ -232,6 +243,7 @@ class Waking:
         key = target.serving
         if target.kind == WORKLOAD:
             self._retry_at.pop(key, None)
+            self._overdue.pop(key, None)
             if (wake := self._wakes.get(key)) is not None:
                 self._end(key, wake)
         self._refuse(target, Answer(404, f"{target.kind.removesuffix('s')} {target.id} not found"))
@@ -239,7 +251,8 @@ class Waking:
     def _time_over(self, key: Key, seconds: float) -> None:
         view = self._directory.workload(key)
         if (wake := self._wakes.get(key)) is not None:
-            self._fail(key, wake, f"No pod was ready within {seconds:g} s" + (f": {view.message}" if view and view.message else ""))
+            cause = self._overdue[key] = f"No pod was ready within {seconds:g} s" + (f": {view.message}" if view and view.message else "")
+            self._fail(key, wake, cause)
 
     def _fail(self, key: Key, wake: _Wake, cause: str) -> None:
         """The wake has failed: everybody who waits is told why."""

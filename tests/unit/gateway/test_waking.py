@@ -92,6 +92,18 @@ async def test_a_full_queue_refuses_with_429() -> None:
     held(world, "b")
 
 
+async def test_a_workloads_queue_is_that_of_all_that_lead_to_it() -> None:
+    world = World()
+    configure(world, queuePerWorkload=2)
+    world.workload()
+    world.deployment("d", "w", "w")
+    held(world), world.waking.decide(world.deployed("d"))
+    assert answered(world).status == 429
+    full = world.waking.decide(world.deployed("d"))
+    assert isinstance(full, Answer)
+    assert full.status == 429
+
+
 async def test_a_request_is_told_504_after_the_limit_and_the_wake_goes_on() -> None:
     world = World()
     configure(world, coldStartLimitSeconds=20)
@@ -197,6 +209,63 @@ async def test_a_wake_fails_when_its_time_is_over() -> None:
     outcome = await waiting.future
     assert outcome == Answer(503, "No pod was ready within 60 s: Scaled to zero", 30.0)
     assert world.told.demand["team/w"] == (0, False)
+
+
+async def test_after_a_wake_that_took_too_long_nobody_waits_until_it_is_back_at_zero() -> None:
+    """Its pod waits for a node, of which the operator says no error: whoever calls all the time doesn't prolong that."""
+    world = World()
+    configure(world, coldStartLimitSeconds=80000, wakeLimitSeconds=60, retrySeconds=30)
+    world.workload()
+    waiting = held(world)
+    world.workload(state="submitted", message="No node has a free GPU", replicas=1)
+    cause = "No pod was ready within 60 s: No node has a free GPU"
+    assert await waiting.future == Answer(503, cause, 30.0)
+    for _ in range(2):
+        assert answered(world).detail == cause
+        assert world.told.demand["team/w"] == (0, False)
+        await asyncio.sleep(31)  # the back-off is over, and the pod still there
+    world.workload(replicas=0, message="Scaled to zero")
+    again = held(world)  # the operator hasn't spoken yet
+    assert held(world) is not again
+    await again.future
+    world.workload(state="errored", replicas=0, message="No pod became ready before it went back to zero")
+    assert answered(world).detail == "No pod became ready before it went back to zero"
+
+
+@pytest.mark.parametrize("ends", ["a ready pod", "the user", "the operator", "another of its name"])
+async def test_a_wake_that_took_too_long_is_forgotten_with(ends: str) -> None:
+    world = World()
+    configure(world, wakeLimitSeconds=60)
+    world.workload()
+    waiting = held(world)
+    world.workload(state="initializing", replicas=1)
+    await waiting.future
+    match ends:
+        case "a ready pod":
+            world.pods(POD)
+            await settle()
+            assert isinstance(world.waking.decide(world.target()), Go)
+            world.no_pods()
+        case "the user":
+            world.workload(suspended=True)
+            world.workload(suspended=False)
+        case "the operator":
+            world.workload(state="errored")
+            world.workload(state="initializing")
+        case _:
+            world.workload(uid="another")
+    held(world)
+
+
+async def test_whoever_waits_for_a_fixed_number_of_pods_may_do_so_again() -> None:
+    """Nothing would bring them back to zero: they come when they come."""
+    world = World()
+    configure(world, wakeLimitSeconds=60)
+    world.workload(sleeps=False, state="submitted", replicas=1)
+    assert isinstance(await held(world).future, Answer)
+    waiting = held(world)
+    world.pods(POD)
+    assert isinstance(await waiting.future, Go)
 
 
 async def test_a_workload_that_never_sleeps_holds_while_it_starts() -> None:
