@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Coroutine, Mapping
+from functools import partial
 from typing import Any
+
+log = logging.getLogger(__name__)
 
 Tasks = Mapping[str, asyncio.Task[None]]
 
@@ -30,6 +34,17 @@ async def until(stop: asyncio.Event, tasks: Tasks, enough: asyncio.Task[None] | 
                 task.result()
     finally:
         stopped.cancel()
+
+
+def only_told(tasks: Tasks) -> None:
+    """From now on a part that fails takes nothing down: the log tells at once, and what is under way goes on."""
+    for name, task in tasks.items():
+        task.add_done_callback(partial(_tell, name))
+
+
+def _tell(name: str, task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.error("A part has failed, name=%s", name, exc_info=error)
 
 
 async def ended(*tasks: asyncio.Task[None]) -> None:

@@ -115,8 +115,6 @@ class GatewaySettings(ServingSettings):
     """Questions for permission by the Envoy beside us, on loopback."""
     peer_authoriser_port: int = 18003
     """The same for the Envoys of other replicas: mutual TLS, on all addresses."""
-    answerer_port: int = 18004
-    """Answers in place of a service's, on loopback."""
     scaler_port: int = 9090
     """KEDA's external scaler, on all addresses; with TLS where there are certificates."""
     admin_port: int = 9901

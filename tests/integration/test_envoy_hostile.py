@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from roadstead.gateway.envoy.settings import EnvoySettings
 from tests.support.lone_envoy import HOST, PREFIX, TOKEN, Echo, LoneEnvoy, lone_envoy, request
 from tests.support.memory import resident_mib
 
@@ -19,7 +20,9 @@ GOOD = f"host: a\r\nauthorization: {TOKEN}\r\nconnection: close\r\n"
 INTERNAL = (
     "x-roadstead-cluster",
     "x-roadstead-known",
-    "x-roadstead-answer",
+    "x-roadstead-said",
+    "x-roadstead-grpc",
+    "x-roadstead-node",
     "x-roadstead-user",
     "x-roadstead-client",
     "x-roadstead-verdict-seconds",
@@ -141,10 +144,12 @@ async def test_internal_headers_are_ours(envoy: LoneEnvoy, echo: Echo) -> None:
         assert b"0123456789abcdef" not in answer.raw
 
 
-async def test_who_asks_is_told_by_the_connection(envoy: LoneEnvoy, echo: Echo) -> None:
-    await envoy.get("/x", "x-forwarded-for: 10.9.9.9", "x-real-ip: 10.9.9.9")
+async def test_who_asks_is_told_by_the_connection_and_whose_envoy_by_its_configuration(envoy: LoneEnvoy, echo: Echo) -> None:
+    await envoy.get("/x", "x-forwarded-for: 10.9.9.9", "x-real-ip: 10.9.9.9", "x-roadstead-node: evil", "x-roadstead-grpc: true")
     (question,) = envoy.gate.asked
     assert question.all("x-roadstead-client") == [HOST]
+    assert question.all("x-roadstead-node") == [EnvoySettings().node]
+    assert question.all("x-roadstead-grpc") == []
 
 
 async def test_heads_too_large(envoy: LoneEnvoy, echo: Echo) -> None:

@@ -262,6 +262,9 @@ async def test_a_known_verdict_asks_nobody(envoy: LoneEnvoy) -> None:
     for _ in range(5):
         assert (await envoy.get("/x?y=1", "x-roadstead-user: mallory")).status == 200
     assert len(envoy.gate.asked) == 1
+    await envoy.close_gate()
+    assert (await envoy.get("/x?y=1")).status == 200
+    await envoy.open_gate()
     first, last = echo.seen[0], echo.seen[-1]
     same = [[pair for pair in head.headers if pair[0] != "x-request-id"] for head in (first, last)]
     assert same[0] == same[1]
@@ -335,6 +338,10 @@ async def test_a_sibling_authorises_while_the_own_process_is_away(tmp_path: Path
                 await more_asked(envoy.gate)
                 await asyncio.sleep(1.5)
         assert set(seen) == {200}, seen
+        await envoy.close_gate()
+        beyond.says = reply(503, b'{"detail":"Stopped"}', "x-roadstead-said: true", "content-type: application/json", "retry-after: 7")
+        answer = await envoy.get("/x")
+        assert (answer.status, answer.json, answer.header("retry-after")) == (503, {"detail": "Stopped"}, "7")
 
 
 async def test_without_a_word_of_the_authoriser_nobody_is_let_in(envoy: LoneEnvoy) -> None:

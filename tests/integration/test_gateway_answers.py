@@ -1,4 +1,4 @@
-"""What callers are told in place of the service's answer, the whole way: the authoriser's word, Envoy, and the answerer behind it.
+"""What callers are told in place of the service's answer, the whole way: the authoriser's word, by Envoy.
 
 There is no operator: what it would say of a Workload is written into its status here.
 """
@@ -14,6 +14,7 @@ import httpx
 import pytest
 
 from hack.cluster.control import ControlCluster
+from roadstead.access.errors import BAD_TOKEN
 from tests.build import http_autoscaling, raw_workload
 from tests.clusters import apply, declare_platform, wait_for
 from tests.support.gateways import Replica, figure, wait_route
@@ -57,7 +58,7 @@ def told(place: Place, name: str, status: int, words: str) -> httpx.Response:
     answer = wait_for(answered, f"{status}: {words}")
     assert answer is not None
     assert set(answer.json()) == {"detail"}
-    assert not [header for header in answer.headers if header.startswith(("x-roadstead-answer", "x-envoy-"))]
+    assert not [header for header in answer.headers if header.startswith(("x-roadstead-said", "x-envoy-"))]
     return answer
 
 
@@ -99,8 +100,18 @@ def test_a_grpc_client_reads_it_as_unavailable(place: Place) -> None:
     name = at_zero(place, state="stopped", message="Stopped by hand")
     patch(place.cluster, "rsw", name, place.namespace, suspend=True)
     told(place, name, 503, "Stopped by hand")
+    assert grpc_status(place, name, place.token) == (grpc.StatusCode.UNAVAILABLE, "Stopped by hand")
+
+
+def test_a_grpc_client_reads_why_it_may_not_call(place: Place) -> None:
+    code, sentence = grpc_status(place, at_zero(place, state="running", message=""), "nonsense")
+    assert (code, sentence) == (grpc.StatusCode.UNAUTHENTICATED, BAD_TOKEN)
+
+
+def grpc_status(place: Place, name: str, token: str) -> tuple[grpc.StatusCode, str]:
+    """By which a call of gRPC fails."""
     with grpc.insecure_channel(place.gateway.url.removeprefix("http://")) as channel:
         call = channel.unary_unary(f"{place.prefix(name)}/test.Echo/Unary")
         with pytest.raises(grpc.RpcError) as caught:
-            call(b"hello", metadata=(("authorization", f"Bearer {place.token}"),), timeout=30)
-    assert (caught.value.code(), caught.value.details()) == (grpc.StatusCode.UNAVAILABLE, "Stopped by hand")
+            call(b"hello", metadata=(("authorization", f"Bearer {token}"),), timeout=30)
+        return caught.value.code(), caught.value.details()

@@ -43,7 +43,7 @@ DESCRIPTORS = 256
 """Files that processes that serve many may open by their soft limit: less than containerd's 1,024, so that a test can go beyond it."""
 FEW_DESCRIPTORS = ("prlimit", f"--nofile={DESCRIPTORS}:")
 """Before their command."""
-PORTS = ("port", "admin", "control", "peer", "authoriser", "peer_authoriser", "answerer", "scaler", "health", "metrics")
+PORTS = ("port", "admin", "control", "peer", "authoriser", "peer_authoriser", "scaler", "health", "metrics")
 
 
 @dataclass
@@ -193,7 +193,6 @@ def replica(
         admin_port=chosen["admin"],
         control_port=chosen["control"],
         authoriser_port=chosen["authoriser"],
-        answerer_port=chosen["answerer"],
         peers=tuple(("127.0.0.1", other["peer"], other["peer_authoriser"]) for other in others),
         certificates=certificates,
         **(envoy_settings or {}),
@@ -209,7 +208,6 @@ def replica(
         "peer-port": chosen["peer"],
         "authoriser-port": chosen["authoriser"],
         "peer-authoriser-port": chosen["peer_authoriser"],
-        "answerer-port": chosen["answerer"],
         "scaler-port": chosen["scaler"],
         "admin-port": chosen["admin"],
         "peer-service": "",

@@ -51,7 +51,6 @@ def gateway(
     peer_authoriser_port: Annotated[
         int, _port("PEER_AUTHORISER_PORT", "The same for other replicas, by mutual TLS.")
     ] = DEFAULTS.peer_authoriser_port,
-    answerer_port: Annotated[int, _port("ANSWERER_PORT", "Answers in a service's place, on loopback.")] = DEFAULTS.answerer_port,
     scaler_port: Annotated[int, _port("SCALER_PORT", "KEDA's external scaler.")] = DEFAULTS.scaler_port,
     admin_port: Annotated[int, _port("ADMIN_PORT", "Envoy's administration, on loopback.")] = DEFAULTS.admin_port,
     certificates: Certificates = DEFAULTS.certificates,
@@ -87,7 +86,6 @@ def gateway(
         peer_port=peer_port,
         authoriser_port=authoriser_port,
         peer_authoriser_port=peer_authoriser_port,
-        answerer_port=answerer_port,
         scaler_port=scaler_port,
         admin_port=admin_port,
         certificates=certificates,

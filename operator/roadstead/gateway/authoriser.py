@@ -1,10 +1,10 @@
 """Envoy's question for permission (by its script, envoy/permission.lua): may this request pass, and to which cluster.
 
-200 lets it pass, with headers for Envoy and for the container; a 4xx goes to the caller as it is. A 5xx counts as a failure of ours, so
-those answers are routed: Envoy is told to send the request to the answerer, with what is to be said in a header.
+200 lets it pass, with headers for Envoy and for the container; anything else goes to the caller as it is. SAID tells a 5xx that is the
+caller's answer from one of a failure on the way.
 A request that must wait for a pod gets no answer until there is one: Envoy holds it, and hangs up on us when its client leaves.
 
-Envoy must send CLIENT and NODE, in its own words, beside Authorization and path.
+Envoy must send CLIENT and NODE, in its own words, beside Authorization and path, and CALLS of gRPC.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from typing import ClassVar, Final, Protocol
 from urllib.parse import quote
 
 from roadstead.access.callers import Caller
-from roadstead.gateway.answers import HEADER, encoded
 from roadstead.gateway.directory import Target
 from roadstead.gateway.http import Connection, Request, message, retry_after, told
 from roadstead.gateway.paths import endpoint
@@ -27,18 +26,19 @@ from roadstead.gateway.waking import Answer, Go, Held
 
 log = logging.getLogger(__name__)
 CLIENT: Final = b"x-roadstead-client"
-"""The address that the request comes from, as Envoy knows it (%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%): guesses at tokens count by it."""
+"""The address that the request comes from, as Envoy knows it: guesses at tokens count by it."""
 NODE: Final = b"x-roadstead-node"
 """The name of the Envoy that asks."""
 AUTHORIZATION: Final = b"authorization"
-ANSWERS: Final = b"answers"
-"""Envoy's name of the answerer's cluster."""
+CALLS: Final = b"x-roadstead-grpc"
+"""There if a client of gRPC calls: the sentence is then all that it is told, and Envoy makes the status one of gRPC's."""
+SAID: Final = b"x-roadstead-said: true"
 NEW_SECONDS: Final = 5.0
 """What has been open for longer is known to an Envoy whose process has died since: it is without any configuration for less than that."""
 
-UNSEEN_SECONDS: Final = 0.05
-"""After so long at the earliest somebody is told that there is nothing of an id. To find out that he may not see what there is takes a few
-reviews of the API server, and ids can be computed from names: he could tell by the time which of them exist."""
+UNSEEN_SECONDS: Final = 0.25
+"""After so long at the earliest somebody is told that there is nothing of an id. To find out that he may not see what there is takes up to
+five reviews of the API server, some 15 ms each, and ids can be computed from names: he could tell by the time which of them exist."""
 PLAIN: Final = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) != "%")
 """What stays as it is in a user's name. All else is %-encoded, "%" too, so that no two names look alike to a container."""
 
@@ -77,12 +77,13 @@ class Authoriser:
 class _Questions(Connection):
     """One connection: one question at a time."""
 
-    WANTED: ClassVar[frozenset[bytes]] = frozenset({AUTHORIZATION, CLIENT})
+    WANTED: ClassVar[frozenset[bytes]] = frozenset({AUTHORIZATION, CLIENT, CALLS})
 
     def __init__(self, authoriser: Authoriser) -> None:
         super().__init__()
         self._authoriser = authoriser
         self._task: asyncio.Task[None] | None = None
+        self._grpc = False
         self._held: Held | None = None
         self._asked_at = 0.0
         self._due: asyncio.TimerHandle | None = None
@@ -90,6 +91,7 @@ class _Questions(Connection):
 
     def answer(self, request: Request) -> None:
         self._asked_at = asyncio.get_running_loop().time()
+        self._grpc = CALLS in request.headers
         found = endpoint(request.url)
         if found is None:
             self._tell(Answer(404, "there is nothing to call here"))
@@ -157,7 +159,7 @@ class _Questions(Connection):
     def _tell(self, answer: Answer) -> None:
         self._due = None
         self._authoriser.answers[answer.status] += 1
-        self.reply(refused(answer) if answer.status < 500 else routed(answer))
+        self.reply(refused(answer, grpc=self._grpc))
 
 
 class _GuestsQuestions(_Questions):
@@ -207,15 +209,13 @@ def passed(caller: Caller, target: Target, go: Go) -> bytes:
     return f"{head}\r\n".encode()
 
 
-def refused(answer: Answer) -> bytes:
-    """A 4xx, as the caller gets it."""
-    headers = [b"www-authenticate: Bearer"] if answer.status == 401 else []
+def refused(answer: Answer, *, grpc: bool) -> bytes:
+    """What the caller gets in place of the service's answer."""
+    headers = [SAID]
+    if answer.status == 401:
+        headers.append(b"www-authenticate: Bearer")
     if answer.retry_after is not None:
         headers.append(retry_after(answer.retry_after))
+    if grpc:
+        return message(answer.status, answer.detail.encode(), *headers, content_type=b"text/plain")
     return message(answer.status, told(answer.detail), *headers)
-
-
-def routed(answer: Answer) -> bytes:
-    """Anything else: let Envoy send the request to the answerer."""
-    headers = (b"x-roadstead-cluster: " + ANSWERS, HEADER + b": " + encoded(answer))
-    return message(200, b"", *headers)

@@ -1,7 +1,7 @@
 """HTTP/1.1 with as little between socket and decision as there can be: httptools, and one object a connection.
 
-Envoy asks the authoriser once for nearly every request, so each microsecond here is one of everybody's. aiohttp or uvicorn would take ten
-times as long for a question without a body and an answer of a few headers. Bodies are read and thrown away.
+Envoy asks the authoriser about each request that it remembers no permission for, so each microsecond here is one of everybody's. aiohttp or
+uvicorn would take ten times as long for a question without a body and an answer of a few headers. Bodies are read and thrown away.
 """
 
 from __future__ import annotations
@@ -209,11 +209,11 @@ class Connection(Accepted):
             self._late = None
 
 
-def message(status: int, body: bytes, *headers: bytes, head: bool = False, content_type: bytes = b"application/json") -> bytes:
-    """A whole answer. ``headers`` are lines without their ends; ``head``: the request was HEAD, so the body stays away."""
+def message(status: int, body: bytes, *headers: bytes, content_type: bytes = b"application/json") -> bytes:
+    """A whole answer. ``headers`` are lines without their ends."""
     lines = [STATUS_LINES[status], *(b"%b\r\n" % line for line in headers)]
     lines.append(b"content-type: %b\r\ncontent-length: %d\r\n\r\n" % (content_type, len(body)))
-    return b"".join(lines) if head else b"".join((*lines, body))
+    return b"".join((*lines, body))
 
 
 def told(detail: str) -> bytes:

@@ -1,7 +1,7 @@
 """Whether a caller may call an endpoint: token, then endpoint, then right. What the caller may not see isn't there for him.
 
 The right is to ``create`` the endpoint's part ``invoke`` (``workloads/invoke``, ``deployments/invoke``), in its namespace or on its name;
-tokens that may only read will do. What is known already is said without a task or a future, since nearly every request is such a one.
+tokens that may only read will do. What is known already is said without a task or a future, since nearly every question is such a one.
 """
 
 from __future__ import annotations

@@ -17,7 +17,6 @@ import uvloop
 
 from roadstead import __version__, descriptors, heap
 from roadstead.gateway.admin import Admin
-from roadstead.gateway.answers import Answerer
 from roadstead.gateway.exposition import Exposition
 from roadstead.gateway.health import Health
 from roadstead.gateway.http import listening
@@ -27,7 +26,7 @@ from roadstead.gateway.waking import Answer
 from roadstead.kube.client import ApiClient
 from roadstead.kube.config import load
 from roadstead.lag import LoopLag
-from roadstead.lifetime import ended, ready_or_stopped, until
+from roadstead.lifetime import ended, only_told, ready_or_stopped, until
 from roadstead.listener import metrics_route, served
 from roadstead.logs import configure
 from roadstead.settings import GatewaySettings
@@ -73,7 +72,6 @@ async def serve(settings: GatewaySettings) -> None:
         try:
             if await ready_or_stopped(parts.mirrors.wait_filled(), stop, tasks):
                 heap.is_full()
-                await stack.enter_async_context(listening(Answerer, LOOPBACK, settings.answerer_port))
                 if certificates is not None:
                     asked = listening(parts.guests, None, settings.peer_authoriser_port, certificates)
                     await stack.enter_async_context(asked)
@@ -84,12 +82,14 @@ async def serve(settings: GatewaySettings) -> None:
                     log.info("Configures Envoy and authorises")
                     health.listening = await ready_or_stopped(parts.counted(), stop, tasks)
                     await until(stop, tasks)
+                only_told(tasks)
                 health.leaving = True
                 log.info("Told to stop; new requests are taken for another %g s", settings.drain_seconds)
                 await asyncio.sleep(settings.drain_seconds)
                 await admin.drain()
                 await admin.drained(settings.drain_limit_seconds)
                 parts.waking.answer_all(ENDING)
+                await ended(tasks.pop("checkpoint"))  # it writes to the file that is written for the last time now
                 await parts.close()
         finally:
             await ended(*tasks.values())

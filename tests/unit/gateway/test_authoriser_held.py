@@ -1,13 +1,14 @@
-"""The authoriser's requests that wait for a pod, and answers other than yes and no: by way of the answerer, since a 5xx would be ours."""
+"""The authoriser's requests that wait for a pod, and its answers other than yes and no."""
 
 from __future__ import annotations
 
 import pytest
 
+from roadstead.access.errors import BAD_TOKEN
 from roadstead.api.identity import object_id
 from roadstead.gateway import http
-from roadstead.gateway.answers import decoded
 from roadstead.gateway.directory import WORKLOAD
+from roadstead.gateway.permission import DEFECT
 from roadstead.gateway.waking import Answer
 from tests.unit.gateway.authoriser_world import KINDS, Gateway, path_of
 from tests.unit.gateway.reviewer import wire
@@ -75,15 +76,25 @@ class TestHeld:
         await until(lambda: gateway.world.waking.total == 0)
 
 
-class TestRouted:
-    """A 5xx would be a failure of ours to Envoy."""
+class TestSaid:
+    """In the service's place. That it is meant for the caller tells it from a failure on the way, which Envoy sees as 5xx too."""
 
-    async def test_what_is_stopped_is_answered_by_the_answerer(self, gateway: Gateway) -> None:
+    async def test_what_is_stopped_says_so_itself(self, gateway: Gateway) -> None:
         gateway.world.workload(suspended=True, state="stopped", message="Stopped by Ann, größer als nötig")
         said = await gateway.says()
-        assert (said.status, said.headers["x-roadstead-cluster"]) == (200, "answers")
-        assert decoded(said.headers["x-roadstead-answer"].encode()).status == 503
+        assert (said.status, said.detail) == (503, "Stopped by Ann, größer als nötig")
+        assert (said.headers["x-roadstead-said"], said.headers["content-type"]) == ("true", "application/json")
+        assert "x-roadstead-cluster" not in said.headers
         assert gateway.authoriser.answers == {503: 1}
+
+    async def test_to_grpc_the_sentence_is_all(self, gateway: Gateway) -> None:
+        gateway.world.workload(suspended=True, state="stopped", message="Größer als nötig")
+        connection = await gateway.wire()
+        connection.ask(path_of(WORKLOAD), authorization="Bearer editor", x_roadstead_grpc="true")
+        connection.ask(path_of(WORKLOAD), authorization="Bearer nobody", x_roadstead_grpc="true")
+        stopped, unknown = await connection.hear(), await connection.hear()
+        assert (stopped.status, stopped.body.decode()) == (503, "Größer als nötig")
+        assert (unknown.status, unknown.body.decode()) == (401, BAD_TOKEN)
 
     async def test_a_full_queue_is_said_directly(self, gateway: Gateway) -> None:
         most = gateway.world.directory.platform.gateway.queue_per_workload
@@ -97,13 +108,11 @@ class TestRouted:
         assert (await gateway.says("editor")).status == 200
         gateway.reviewer.away = True
         for _ in range(3):
-            assert (await gateway.says("editor")).headers["x-roadstead-cluster"] != "answers"
+            assert (await gateway.says("editor")).status == 200
         said = await gateway.says("invoker")
-        assert said.headers["x-roadstead-cluster"] == "answers"
-        answer = decoded(said.headers["x-roadstead-answer"].encode())
-        assert (answer.status, answer.retry_after is not None) == (503, True)
+        assert (said.status, said.headers["x-roadstead-said"], int(said.headers["retry-after"]) >= 1) == (503, "true", True)
         gateway.reviewer.away = False
-        assert (await gateway.says("invoker")).headers["x-roadstead-cluster"] != "answers"
+        assert (await gateway.says("invoker")).status == 200
 
     async def test_a_defect_is_said_and_logged(self, warm: Gateway, caplog: pytest.LogCaptureFixture) -> None:
         class Broken:
@@ -112,5 +121,5 @@ class TestRouted:
 
         warm.authoriser.waking = Broken()
         said = await warm.says()
-        assert decoded(said.headers["x-roadstead-answer"].encode()).status == 500
+        assert (said.status, said.detail) == (500, DEFECT)
         assert "ZeroDivisionError" in caplog.text

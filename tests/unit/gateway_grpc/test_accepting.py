@@ -18,7 +18,7 @@ class Slow(Connection):
 
     def answer(self, request: Request) -> None:
         if request.method == b"HEAD":
-            self.reply(message(200, b"", head=True))
+            self.reply(message(200, b""))
 
 
 @pytest.mark.parametrize("said", [b"", HEAD[:10], HEAD], ids=["nothing", "half a head", "a whole one"])

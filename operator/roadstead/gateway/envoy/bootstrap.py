@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from roadstead.gateway.envoy.listener import listener
-from roadstead.gateway.envoy.resources import ANSWERS, HTTP_OPTIONS, KEPT_ALIVE, LIMITS
+from roadstead.gateway.envoy.resources import HTTP_OPTIONS, KEPT_ALIVE, LIMITS
 from roadstead.gateway.envoy.settings import TYPE, EnvoySettings, address
 from roadstead.latencies import BOUNDS
 
@@ -33,7 +33,6 @@ def bootstrap(settings: EnvoySettings) -> dict[str, Any]:
             "clusters": [
                 _cluster("control", settings, settings.control_port, settings.peer_port, 0, http2=True),
                 _cluster("authoriser", settings, settings.authoriser_port, settings.peer_authoriser_port, 1, http2=False),
-                {**_plain(ANSWERS), "load_assignment": _assignment(ANSWERS, [_endpoint("127.0.0.1", settings.answerer_port)])},
             ],
         },
         "stats_config": {
@@ -88,10 +87,11 @@ def _cluster(name: str, settings: EnvoySettings, port: int, peer_port: int, whic
     endpoints = [_endpoint("127.0.0.1", port)]
     groups = [{"priority": 0, "lb_endpoints": endpoints}]
     found: dict[str, Any] = {
-        **_plain(name),
+        "name": name,
         "type": "STRICT_DNS",
         "dns_lookup_family": "ALL",
         "connect_timeout": "1s",
+        "circuit_breakers": LIMITS,
         "upstream_connection_options": KEPT_ALIVE,
         # A process that is gone refuses at once; one that hangs is found out.
         "health_checks": [
@@ -118,7 +118,11 @@ def _cluster(name: str, settings: EnvoySettings, port: int, peer_port: int, whic
         if addresses:
             groups.append({"priority": 1, "lb_endpoints": [_endpoint(host, number, PEER) for host, number in addresses]})
         found["transport_socket_matches"] = [
-            {"name": "peer", "match": {"peer": True}, "transport_socket": _tls(settings.certificates, ["h2"] if http2 else [])},
+            {
+                "name": "peer",
+                "match": {"peer": True},
+                "transport_socket": _tls(settings.certificates, settings.peer_host, ["h2"] if http2 else []),
+            },
             {"name": "beside", "match": {}, "transport_socket": _plaintext()},
         ]
     return {**found, "load_assignment": {"cluster_name": name, "endpoints": groups}}
@@ -128,7 +132,7 @@ def _peers(settings: EnvoySettings, which: int) -> list[tuple[str, int]]:
     return [(host, ports[which]) for host, *ports in settings.peers]
 
 
-def _tls(folder: Path, alpn: list[str]) -> dict[str, Any]:
+def _tls(folder: Path, name: str, alpn: list[str]) -> dict[str, Any]:
     """Mutual TLS with what the folder holds now: Envoy watches it."""
     files = {"certificate_chain": {"filename": str(folder / "tls.crt")}, "private_key": {"filename": str(folder / "tls.key")}}
     return {
@@ -142,8 +146,8 @@ def _tls(folder: Path, alpn: list[str]) -> dict[str, Any]:
                 "validation_context": {
                     "trusted_ca": {"filename": str(folder / "ca.crt")},
                     "watched_directory": {"path": str(folder)},
-                    # Whoever has a certificate of this authority is a replica of ours; they are found by address, not by name.
-                    "match_typed_subject_alt_names": [{"san_type": "DNS", "matcher": {"contains": "gateway"}}],
+                    # Whoever has a certificate for the replicas' name is one of them, by whatever address it is found.
+                    "match_typed_subject_alt_names": [{"san_type": "DNS", "matcher": {"exact": name} if name else {"contains": "gateway"}}],
                 },
             },
         },
@@ -154,7 +158,7 @@ def _statistics() -> Iterable[dict[str, Any]]:
     """What Envoy counts: all of the listener and of itself; of each endpoint no more than is read. 64 KiB a cluster become 36."""
     parts = ("http.gateway.", "server.", "listener.", "cluster_manager.", "control_plane.", "overload.")
     yield from ({"prefix": prefix} for prefix in parts)
-    yield from ({"prefix": f"cluster.{name}."} for name in ("control", "authoriser", ANSWERS))
+    yield from ({"prefix": f"cluster.{name}."} for name in ("control", "authoriser"))
     # Protocols by name: Envoy counts everything once more as "….external.…"
     yield {"safe_regex": {"regex": r"cluster\.[wd]-[0-9a-f]+(\.(h2c|https))?\.(upstream_rq_[245]xx|upstream_rq_time|upstream_rq_active)"}}
 
@@ -167,14 +171,6 @@ def _grpc(api_type: str) -> dict[str, Any]:
         "transport_api_version": "V3",
         "grpc_services": [{"envoy_grpc": {"cluster_name": "control", "retry_policy": again}}],
     }
-
-
-def _plain(name: str) -> dict[str, Any]:
-    return {"name": name, "type": "STATIC", "connect_timeout": "1s", "circuit_breakers": LIMITS}
-
-
-def _assignment(name: str, endpoints: list[dict[str, Any]]) -> dict[str, Any]:
-    return {"cluster_name": name, "endpoints": [{"lb_endpoints": endpoints}]}
 
 
 def _endpoint(host: str, port: int, metadata: dict[str, Any] | None = None) -> dict[str, Any]:

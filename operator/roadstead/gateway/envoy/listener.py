@@ -13,8 +13,8 @@ from roadstead.gateway.envoy.resources import ROUTE
 from roadstead.gateway.envoy.settings import KEEPALIVE_INTERVAL_SECONDS, KEEPALIVE_PROBES, KEEPALIVE_SECONDS, TYPE, EnvoySettings, address
 
 MIB: Final = 1_048_576
-HELD_SECONDS: Final = 86_400
-"""How long the authoriser may think, also in permission.lua: the limits of waiting are its own."""
+HELD_SECONDS: Final = 86_460
+"""How long the authoriser may think, also in permission.lua: the limits of waiting are its own, up to a day."""
 OURS: Final = r"x[-_](roadstead|envoy)[-_].*|x[-_]forwarded[-_]prefix"
 """Headers that nobody outside may set, which a client's are taken away: the gateway's parts speak to each other by them, and to containers.
 

@@ -13,8 +13,8 @@ local LONGEST = 4096 -- bytes of an Authorization; longer ones are asked about e
 local WORKLOAD = #"/api/v2/endpoints/workloads/" + 24 -- all ids are of one length
 local DEPLOYMENT = #"/api/v2/endpoints/deployments/" + 24
 local LONGEST_LIFE = 3600 -- seconds; what is beyond (or no number) is no lifetime of the authoriser's
-local PATIENCE = {timeout_ms = 86400000, send_xff = false} -- the limits of waiting are the authoriser's
-local AWAY = '{"detail":"permission can\'t be asked for at the moment; try again"}'
+local PATIENCE = {timeout_ms = 86460000, send_xff = false} -- the limits of waiting, up to a day, are the authoriser's
+local AWAY = "permission can't be asked for at the moment; try again"
 local verdicts, count = {}, 0 -- by Authorization, then by the path's beginning
 local byte, find, match, sub, time = string.byte, string.find, string.match, string.sub, os.time
 
@@ -36,8 +36,9 @@ local function make_room()
   end
 end
 
--- Remember a verdict. "ends" is in whole seconds, rounded down: never longer than was said.
-local function keep(authorization, endpoint, ends, cluster, user)
+-- Remember a verdict for some seconds from when it was asked for, both rounded down: never longer than was said.
+local function keep(authorization, endpoint, asked, seconds, cluster, user)
+  local ends = asked + seconds
   local known = verdicts[authorization] ~= nil and verdicts[authorization][endpoint] or nil
   if ends <= time() or (known ~= nil and known.ends > ends) then -- over, or older than what is known
     return
@@ -51,7 +52,7 @@ local function keep(authorization, endpoint, ends, cluster, user)
   if verdicts[authorization] == nil then
     verdicts[authorization] = {}
   end
-  verdicts[authorization][endpoint] = {cluster = cluster, user = user, ends = ends, endpoint = endpoint, length = #endpoint}
+  verdicts[authorization][endpoint] = {cluster = cluster, user = user, asked = asked, ends = ends, endpoint = endpoint, length = #endpoint}
 end
 
 -- Whether the endpoint's part of the path ends there: by its end, a slash or a query.
@@ -77,24 +78,26 @@ local function endpoint_of(path)
 end
 
 -- Ask, for as long as it takes, and act upon the answer.
-local function ask(handle, authorization, path)
+local function ask(handle, authorization, path, grpc)
   local asked = time()
   local said, body = handle:httpCall("authoriser", {
     [":method"] = "GET",
     [":path"] = path,
     [":authority"] = "authoriser",
     ["authorization"] = authorization,
+    ["x-roadstead-grpc"] = grpc and "true" or nil,
     ["x-roadstead-client"] = match(handle:streamInfo():downstreamRemoteAddress(), "^%[?(.-)%]?:%d+$"),
     -- The process beside us may be starting anew: a sibling is asked as soon as its health checks have failed, within a second.
     ["x-envoy-retry-on"] = "connect-failure,reset,refused-stream",
     ["x-envoy-max-retries"] = "40", -- in all its life, some eight for a process that dies: it may outlive several
   }, nil, PATIENCE)
   local status, cluster = tonumber(said[":status"]) or 503, said["x-roadstead-cluster"]
-  if status >= 500 or status < 400 and (status ~= 200 or cluster == nil) then
-    handle:respond({[":status"] = "503", ["content-type"] = "application/json", ["retry-after"] = "1"}, AWAY)
+  if status >= 500 and said["x-roadstead-said"] == nil or status < 400 and (status ~= 200 or cluster == nil) then
+    local away = grpc and AWAY or '{"detail":"' .. AWAY .. '"}'
+    handle:respond({[":status"] = "503", ["content-type"] = "application/json", ["retry-after"] = "1"}, away)
     return
   end
-  if status ~= 200 then
+  if status ~= 200 then -- Envoy makes it one of gRPC's for a client of that
     handle:respond({
       [":status"] = said[":status"],
       ["content-type"] = said["content-type"],
@@ -106,13 +109,10 @@ local function ask(handle, authorization, path)
   local user, headers = said["x-roadstead-user"] or "", handle:headers()
   local seconds, endpoint = tonumber(said["x-roadstead-verdict-seconds"]), endpoint_of(path)
   if seconds ~= nil and seconds > 0 and seconds < LONGEST_LIFE and endpoint ~= nil and authorization ~= nil and #authorization <= LONGEST then
-    keep(authorization, endpoint, asked + math.floor(seconds), cluster, user)
+    keep(authorization, endpoint, asked, math.floor(seconds), cluster, user)
   end
   if said["x-roadstead-cold-start"] ~= nil then
     handle:streamInfo():dynamicMetadata():set("roadstead", "cold_start", said["x-roadstead-cold-start"])
-  end
-  if said["x-roadstead-answer"] ~= nil then
-    headers:add("x-roadstead-answer", said["x-roadstead-answer"])
   end
   headers:add("x-roadstead-user", user)
   headers:add("x-roadstead-cluster", cluster)
@@ -128,7 +128,9 @@ function envoy_on_request(handle)
   local endpoints = verdicts[authorization or ""]
   if endpoints ~= nil then
     local verdict = endpoints[sub(path, 1, WORKLOAD)] or endpoints[sub(path, 1, DEPLOYMENT)]
-    if verdict ~= nil and time() < verdict.ends and ends_at(path, verdict.length) then
+    local now = time()
+    -- Before it was asked for: the clock has been set back.
+    if verdict ~= nil and now < verdict.ends and now >= verdict.asked and ends_at(path, verdict.length) then
       headers:add("x-roadstead-user", verdict.user)
       headers:add("x-forwarded-prefix", verdict.endpoint)
       headers:replace(":path", own_path(path, verdict.length))
@@ -137,7 +139,7 @@ function envoy_on_request(handle)
     end
   end
   if find(path, "/api/v2/endpoints/workloads/", 1, true) == 1 or find(path, "/api/v2/endpoints/deployments/", 1, true) == 1 then
-    ask(handle, authorization, path)
+    ask(handle, authorization, path, find(headers:get("content-type") or "", "application/grpc", 1, true) == 1)
   end
 end
 

@@ -29,7 +29,6 @@ CLUSTER_HEADER: Final = "x-roadstead-cluster"
 KNOWN_HEADER: Final = "x-roadstead-known"
 """The same from what Envoy remembers (permission.lua)."""
 ROUTE: Final = "endpoints"
-ANSWERS: Final = "answers"
 KINDS: Final = ("workloads", "deployments")
 ID_LENGTH: Final = 24
 UNLIMITED: Final = 1_000_000

@@ -28,7 +28,6 @@ class EnvoySettings:
     peer_port: int = 18001
     authoriser_port: int = 18002
     peer_authoriser_port: int = 18003
-    answerer_port: int = 18004
     peer_host: str = ""
     """DNS name of the replicas; empty: those of ``peers``."""
     peers: tuple[tuple[str, int, int], ...] = ()
