@@ -211,7 +211,7 @@ class Directory:
         if not target.ready:
             target.open = False
         if addresses:
-            protocol = next(part.protocol for part in parts if part.ready or part.leaving)
+            protocol = next(part.protocol for part in parts if (part.ready if ready else part.leaving))
             self._reach(target, protocol, addresses)
         elif coming := next((part for part in parts if part.coming), None):
             # Envoy counts a cluster's requests from its next load report on: it is to know the cluster before the first one comes.

@@ -89,7 +89,13 @@ class _Kept(Collector):
         wakes.add_metric(["begun"], counts.wakes)
         wakes.add_metric(["failed"], counts.failed_wakes)
         yield wakes
-        gone = CounterMetricFamily("roadstead_gateway_held_requests_lost", "Requests that waited in vain, by why", labels=["reason"])
-        for reason, count in (("queue_full", counts.refused), ("cold_start_limit", counts.expired), ("client_left", counts.left)):
-            gone.add_metric([reason], count)
+        gone = CounterMetricFamily(
+            "roadstead_gateway_held_requests_lost",
+            "Requests that waited in vain, or for which there was no room to wait, by why",
+            labels=["reason"],
+        )
+        gone.add_metric(["queue_full"], counts.refused)
+        gone.add_metric(["cold_start_limit"], counts.expired)
+        gone.add_metric(["client_left"], counts.left)
+        gone.add_metric(["wake_failed"], counts.disappointed)
         yield gone

@@ -89,6 +89,8 @@ class Counts:
     refused: int = 0
     expired: int = 0
     left: int = 0
+    disappointed: int = 0
+    """Held ones that were told why there will be no pod for them: the wake has failed, or nobody wants it to run any more."""
 
 
 class Waking:
@@ -141,8 +143,7 @@ class Waking:
     def answer_all(self, answer: Answer) -> None:
         """The process ends: nobody is left without a word."""
         for target in list(self._held):
-            for held in list(self._held[target]):
-                self._settle(held, answer)
+            self._refuse(target, answer)
 
     def _wakeable(self, target: Target, view: WorkloadView | None) -> WorkloadView | Answer:
         """The Workload, if its user wants it to run; else what callers are told."""
@@ -163,12 +164,8 @@ class Waking:
 
     def _may_try(self, view: WorkloadView) -> bool:
         """Whether a request may wake a Workload whose last wake failed: one per back-off, and only from zero."""
-        now = self._loop.time()
-        if not view.sleeps or view.replicas or view.key in self._wakes or now < self._retry_at.get(view.key, 0.0):
-            return False
-        self._retry_at[view.key] = now + self._directory.platform.gateway.retry_seconds
-        self._overdue.pop(view.key, None)
-        return True
+        due = self._loop.time() >= self._retry_at.get(view.key, 0.0)
+        return view.sleeps and not view.replicas and view.key not in self._wakes and due
 
     def _hold(self, target: Target, view: WorkloadView, limit_seconds: float) -> Held:
         wake = self._wakes.get(view.key) or self._begin(view)
@@ -180,8 +177,11 @@ class Waking:
         return held
 
     def _begin(self, view: WorkloadView) -> _Wake:
-        seconds = self._directory.platform.gateway.wake_limit_seconds
-        limit = self._loop.call_later(seconds, self._time_over, view.key, seconds)
+        gateway = self._directory.platform.gateway
+        if self._failed(view):  # this is the one that tries
+            self._retry_at[view.key] = self._loop.time() + gateway.retry_seconds
+            self._overdue.pop(view.key, None)
+        limit = self._loop.call_later(gateway.wake_limit_seconds, self._time_over, view.key, gateway.wake_limit_seconds)
         wake = self._wakes[view.key] = _Wake(ColdStart(self._loop.time()), view.state != State.ERRORED, view.failed_wake, limit)
         for pod in self._directory.pods_of(view.key):
             wake.phases.saw(pod, wake.phases.began)
@@ -271,6 +271,7 @@ class Waking:
 
     def _refuse(self, target: Target, answer: Answer) -> None:
         for held in list(self._held.get(target, ())):
+            self.counts.disappointed += 1
             self._settle(held, answer)
 
     def _moved(self, key: Key, pod: PodView | None) -> None:

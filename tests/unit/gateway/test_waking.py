@@ -195,6 +195,17 @@ def test_the_last_wake_as_the_operator_tells_it(said: dict[str, object] | None, 
     assert workload_view(raw_workload() | {"status": {"state": "errored", "lastWake": said}}).failed_wake == expected
 
 
+async def test_a_request_that_finds_no_room_is_no_try() -> None:
+    world = World()
+    configure(world, queueTotal=1)
+    world.workload(state="errored", message="It crashed", failed_wake="2026-11-26T12:00:00Z")
+    world.workload("other")
+    waiting = held(world, "other")
+    assert answered(world).status == 429
+    waiting.cancel()
+    held(world)
+
+
 async def test_errored_with_pods_is_not_tried() -> None:
     world = World()
     world.workload(state="errored", replicas=1, message="It crashes")

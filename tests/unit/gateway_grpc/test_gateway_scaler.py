@@ -17,7 +17,7 @@ from roadstead.gateway.rpc.connection import serving
 from roadstead.gateway.scaler import service
 from roadstead.gateway.scaler.demand import AGAIN_MOST_SECONDS, Demand
 from roadstead.gateway.scaler.protocol import MESSAGES, SERVICE
-from roadstead.gateway.scaler.service import HEAD_START_SECONDS, ScalerService
+from roadstead.gateway.scaler.service import HEAD_START_SECONDS, LOOK_SECONDS, ScalerService
 from roadstead.gateway.waking import Held, Waking
 from tests.unit.gateway.ledger_world import HOUR, Clock
 from tests.unit.gateway.waking_world import NS, POD, World, settle
@@ -297,8 +297,10 @@ async def test_the_fast_path_has_a_head_start_before_keda(gateway: Gateway) -> N
     gateway.world.deployment("front", wanted="next", active="up")  # a switch: no request wakes it, so the gateway doesn't ask for its pod
     streams = {name: gateway.stream(name=name) for name in ("w", "up", "next")}
     assert [await said(stream) for stream in streams.values()] == [False, False, True]
+    await asyncio.sleep(1.5 * LOOK_SECONDS)  # what is ready has been noticed
     now = asyncio.get_running_loop().time()
     assert isinstance(gateway.world.waking.decide(gateway.world.target()), Held)
+    gateway.ready = False  # it is noticed within the head start, and all streams are looked at
     gateway.used(1, name="up")
     assert await said(streams["up"])
     assert await gateway.active()  # who asks is told

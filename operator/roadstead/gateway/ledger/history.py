@@ -78,6 +78,8 @@ class History:
         _merge(series.hours, buckets[1], self._first_hour(now))
         if not series.minutes and not series.hours:
             del self._origins[origin][key]
+            if not self._origins[origin]:
+                del self._origins[origin]
 
     def said(self, origin: str, key: str, minutes: Iterable[int]) -> Buckets:
         """What is to be told of some minutes, and of the hours that they are in."""

@@ -135,6 +135,9 @@ class ScalerService:
                 event.clear()
                 self._demand.known(key, trigger.id)
                 active = self._demand.active(key)
+                if key in self._later and said is not None:  # woken by something else within the head start, which stays whole
+                    await event.wait()
+                    continue
                 if active:
                     self._active.setdefault(key, monotonic())
                 again = active and self._active[key] > told
