@@ -284,6 +284,20 @@ async def test_a_known_verdict_asks_nobody(envoy: LoneEnvoy) -> None:
         assert len(envoy.gate.asked) == asked + 1, other
 
 
+@pytest.mark.parametrize("own", ["mine-1", "0192f3a0-1111-7222-8333-444455556666", "0192f3a0-1111-9222-8333-444455556666"])
+async def test_a_callers_own_request_id_reaches_the_service(envoy: LoneEnvoy, own: str) -> None:
+    """As it is: in one with a UUID's form Envoy would write what it has decided about tracing. Who has none gets one."""
+    echo = Echo()
+    await envoy.pods(await envoy.listen(echo))
+    envoy.gate.verdict_seconds = 60
+    for _ in range(3):  # the first is asked about
+        assert (await envoy.get("/x", f"x-request-id: {own}")).status == 200
+    assert [head.all("x-request-id") for head in echo.seen] == [[own]] * 3
+    assert (await envoy.get("/x")).status == 200
+    (given,) = echo.seen[-1].all("x-request-id")
+    assert given not in ("", own)
+
+
 async def test_a_verdict_ends(envoy: LoneEnvoy) -> None:
     await envoy.pods(await envoy.listen(Echo()))
     envoy.gate.verdict_seconds = 1

@@ -34,6 +34,11 @@ def listener(settings: EnvoySettings) -> dict[str, Any]:
         "codec_type": "AUTO",
         "use_remote_address": True,
         "xff_num_trusted_hops": settings.trusted_hops,
+        # A caller's own X-Request-Id stays as it is. By default Envoy also writes into one whether it is traced; nothing is traced here.
+        "preserve_external_request_id": True,
+        "request_id_extension": {
+            "typed_config": {"@type": f"{TYPE}envoy.extensions.request_id.uuid.v3.UuidRequestIdConfig", "pack_trace_reason": False}
+        },
         # What the authoriser judges is what the container gets: dots are resolved before, escaped slashes are left alone by both.
         "normalize_path": True,
         "path_with_escaped_slashes_action": "KEEP_UNCHANGED",
