@@ -32,9 +32,9 @@ def test_the_api_asks_the_gateway_if_there_is_one(full: list[Body], defaults: li
     assert not [part for part in without["containers"][0]["args"] if part.startswith(("--gateway", "--certificates"))]
 
 
-@pytest.mark.parametrize("flags", [FULL, KEDA], ids=["full", "with KEDA"])
+@pytest.mark.parametrize("flags", [FULL, ()], ids=["full", "defaults"])
 def test_without_the_gateway_nothing_of_it_is_left(flags: tuple[str, ...]) -> None:
-    bodies = objects(*flags, "--set", "gateway.enabled=false")
+    bodies = objects(*flags, "--set", "gateway.enabled=false,keda.enabled=false")
     names = {body["metadata"]["name"] for body in bodies}
 
     assert not [name for name in names if name.startswith(("roadstead-gateway", "roadstead-certs", "roadstead-scaler", "fast-path"))]

@@ -99,8 +99,9 @@ def test_the_notes_warn_of_tokens_in_the_open_and_of_callers_with_one_address(fa
     assert warnings() == []
     assert warnings("service.type=LoadBalancer") == [f"{face}.service"]
     route = ("httpRoute.enabled=true", "httpRoute.parentRefs[0].name=public")
-    assert warnings("ingress.enabled=true", *route) == [f"{face}.ingress", f"{face}.httpRoute"]
-    assert warnings("ingress.enabled=true", *route, trusting) == []
+    ingress = ("ingress.enabled=true", "ingress.host=ai.example.test")
+    assert warnings(*ingress, *route) == [f"{face}.ingress", f"{face}.httpRoute"]
+    assert warnings(*ingress, *route, trusting) == []
     assert warnings("enabled=false", "service.type=LoadBalancer", "ingress.enabled=true") == []
 
 

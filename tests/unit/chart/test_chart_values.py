@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 import yaml
 
+from hack.cluster.envoy import ENVOY_VERSION
 from hack.cluster.keda import FASTER
 from roadstead.api.platform import PlatformSpec
 from roadstead.observed.views import GPU_LABELS
-from tests.unit.chart.rendering import CHART, HERE, ROOT, run
+from tests.unit.chart.rendering import CHART, HERE, ROOT, objects, run
 
 
 def test_the_catalogue_is_one_that_a_platform_takes() -> None:
@@ -55,6 +56,12 @@ def test_the_keda_that_is_tested_is_as_fast_as_the_one_that_is_recommended() -> 
     assert set(said) == {" ".join(f"--{name}={value}" for name, value in FASTER.items())}
 
 
+def test_the_envoy_that_is_tested_is_the_one_that_is_installed() -> None:
+    image = yaml.safe_load((CHART / "values.yaml").read_text())["gateway"]["envoy"]["image"]
+
+    assert image["tag"] == f"distroless-v{ENVOY_VERSION}"
+
+
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
@@ -79,6 +86,48 @@ def test_wrong_values_are_refused_with_their_path(setting: str, message: str) ->
 
     assert done.returncode != 0
     assert message in done.stderr
+
+
+MONITORED = "metrics.serviceMonitor.enabled=true,api.prometheus.url=http://prometheus:9090,metrics.serviceMonitor.interval"
+
+
+@pytest.mark.parametrize(
+    ("refused", "message", "taken"),
+    [
+        ("gateway.service.port=443", "set gateway.service.type to LoadBalancer", "gateway.service.port=443,gateway.service.type=NodePort"),
+        (
+            "gateway.service.externalTrafficPolicy=Local",
+            "set gateway.service.type to LoadBalancer",
+            "gateway.service.externalTrafficPolicy=Local,gateway.service.type=LoadBalancer",
+        ),
+        (
+            "api.service.externalTrafficPolicy=Local",
+            "set api.service.type to LoadBalancer",
+            "api.service.externalTrafficPolicy=Local,api.service.type=LoadBalancer",
+        ),
+        ("keda.enabled=true,gateway.enabled=false", "keda.enabled needs gateway.enabled", "keda.enabled=true"),
+        ("api.ingress.enabled=true", "api.ingress.host must name the host", "api.ingress.enabled=true,api.ingress.host=a.test"),
+        (
+            "gateway.ingress.enabled=true",
+            "gateway.ingress.host must name the host",
+            "gateway.ingress.enabled=true,gateway.ingress.host=a.test",
+        ),
+        (
+            "gateway.autoscaling.enabled=true,gateway.autoscaling.maxReplicas=1",
+            "gateway.autoscaling.maxReplicas is 1, and gateway.replicas, the fewest, 2",
+            "gateway.autoscaling.enabled=true,gateway.autoscaling.maxReplicas=2",
+        ),
+        (f"{MONITORED}=121s", "metrics.serviceMonitor.interval is 121s", f"{MONITORED}=120s"),
+        (f"{MONITORED}=1m60s1ms", "it must be 2m at most", f"{MONITORED}=1m59s900ms"),
+        (f"{MONITORED}=1h", "it must be 2m at most", "metrics.serviceMonitor.enabled=true,metrics.serviceMonitor.interval=1h"),
+    ],
+)
+def test_what_would_not_take_effect_is_refused_with_what_to_change(refused: str, message: str, taken: str) -> None:
+    done = run("template", "roadstead", str(CHART), "--set", refused)
+
+    assert done.returncode != 0
+    assert message in done.stderr
+    assert objects("--set", taken)
 
 
 def test_old_clusters_are_refused() -> None:
