@@ -38,7 +38,7 @@ prometheus.disable_created_metrics()  # type: ignore[no-untyped-call]  # they do
 def lag(registry: prometheus.CollectorRegistry) -> prometheus.Histogram:
     """How late the event loop is."""
     return prometheus.Histogram(
-        "roadstead_event_loop_lag_seconds", "Seconds that the event loop was late, twice a second", buckets=BUCKETS, registry=registry
+        "roadstead_event_loop_lag_seconds", "Seconds that the event loop was late, every second", buckets=BUCKETS, registry=registry
     )
 
 

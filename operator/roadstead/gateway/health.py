@@ -14,7 +14,7 @@ from roadstead.probes import late, silent
 
 
 class Health:
-    """What the probes ask. ``leaving`` is set when the process is about to end, ``listening`` once it takes questions."""
+    """What the probes ask. ``leaving`` is set when the process is about to end, ``listening`` once it takes questions and knows counts."""
 
     def __init__(self, mirrors: Mirrors, admin: Admin, lag: LoopLag) -> None:
         self._mirrors = mirrors
@@ -27,8 +27,10 @@ class Health:
         """Why no request should come here, in a sentence."""
         if self.leaving:
             return "about to end"
-        if not self._mirrors.filled or not self.listening:
+        if not self._mirrors.filled:
             return "mirrors are being filled"
+        if not self.listening:
+            return "Envoy or the other replicas haven't told yet what is going on"
         if problem := late(self._lag) or silent(self._mirrors.reflectors):
             return problem
         return None if await self._admin.serves() else "Envoy doesn't serve yet"

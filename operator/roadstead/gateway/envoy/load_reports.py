@@ -29,7 +29,7 @@ class Counts(Protocol):
 
 
 class LoadReports(lrs_pb2_grpc.LoadReportingServiceServicer):  # type: ignore[misc]
-    """Takes the reports of Envoys. ``visit_seconds`` as in ``ads.Discovery``."""
+    """Takes the reports of Envoys. ``visit_seconds`` as in ``discovery.Discovery``."""
 
     def __init__(self, counts: Counts, visit_seconds: float | None = None) -> None:
         self._counts = counts

@@ -172,7 +172,7 @@ class Ledger:
         return Count(self._history.last_hour(keys, now), self.known_since <= now - self._history.hour_seconds)
 
     def last_request(self, key: str) -> float | None:
-        """When an endpoint last got a request, to the half second; None if not within retention."""
+        """When an endpoint last got a request, to the second (Envoy's reports); None if not within retention."""
         return self._requested.at.get(key)
 
     def requested(self) -> Collection[tuple[str, float]]:
