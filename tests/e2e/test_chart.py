@@ -58,7 +58,8 @@ def test_install_upgrade_uninstall_and_install_again(world: World, tmp_path: Pat
     world.cluster.kubectl("delete", "pods", f"--namespace={NAMESPACE}", "--selector=app.kubernetes.io/component=operator", "--wait=false")
     world.wait_running(2)
     before = world.pods()
-    assert {"name": "Who am I", "status": "running"}.items() <= over_rest(world, capsys).items()
+    wait_for(lambda: over_rest(world, capsys)["status"] == "running", "the API to hear of it too")
+    assert over_rest(world, capsys)["name"] == "Who am I"
     answer = world.through_the_gateway()
     assert any(name in answer for name in world.pod_names()), answer
 

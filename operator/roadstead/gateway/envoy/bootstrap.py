@@ -93,7 +93,7 @@ def _cluster(name: str, settings: EnvoySettings, port: int, peer_port: int, whic
         "connect_timeout": "1s",
         "circuit_breakers": LIMITS,
         "upstream_connection_options": KEPT_ALIVE,
-        # A process that is gone refuses at once; one that hangs is found out.
+        # A process that is gone refuses at once, a sibling that hangs leaves TLS unanswered; one beside us that hangs, the kubelet finds.
         "health_checks": [
             {
                 "timeout": "2s",

@@ -40,7 +40,7 @@ class Demand:
         """Raises NoSuchWorkload, or NotKnown while it may just not have been heard of yet."""
         view = self._directory.workload(key)
         if view is None or view.id != id:
-            raise NoSuchWorkload(f'Workload "{key[0]}/{key[1]}" does not exist') if self.ready() else NotKnown("mirrors are being filled")
+            raise NoSuchWorkload(f'Workload "{key[0]}/{key[1]}" does not exist') if self.ready() else NotKnown("not all is known yet")
 
     @property
     def again_seconds(self) -> float:
