@@ -152,6 +152,22 @@ async def test_who_asks_is_told_by_the_connection_and_whose_envoy_by_its_configu
     assert question.all("x-roadstead-grpc") == []
 
 
+@pytest.mark.parametrize(
+    ("kind", "grpc"),
+    [("application/grpc", True), ("application/grpc+proto", True), ("application/grpc-web", False), ("application/json", False)],
+)
+async def test_clients_of_grpc_are_told_in_its_own_way(envoy: LoneEnvoy, kind: str, grpc: bool) -> None:
+    for token in (TOKEN, "Bearer nonsense"):
+        envoy.gate.broken = token == TOKEN
+        answer = await envoy.send(request(PREFIX + "/x", f"content-type: {kind}", method="POST", token=token))
+        assert answer.status == (200 if grpc else 503 if envoy.gate.broken else 401)
+        assert answer.header("content-type") == ("application/grpc" if grpc else "application/json")
+        assert answer.header("grpc-status") == (None if not grpc else "14" if envoy.gate.broken else "16")
+        assert (envoy.gate.asked[-1].all("x-roadstead-grpc") == ["true"]) == grpc
+        if envoy.gate.broken and grpc:
+            assert answer.header("grpc-message") == "permission can't be asked for at the moment; try again"
+
+
 async def test_heads_too_large(envoy: LoneEnvoy, echo: Echo) -> None:
     for lines in ([f"x-large: {'a' * 70_000}"], [f"x-{n}: a" for n in range(150)]):
         answer = await envoy.get("/x", *lines)

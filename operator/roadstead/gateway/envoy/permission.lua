@@ -139,7 +139,9 @@ function envoy_on_request(handle)
     end
   end
   if find(path, "/api/v2/endpoints/workloads/", 1, true) == 1 or find(path, "/api/v2/endpoints/deployments/", 1, true) == 1 then
-    ask(handle, authorization, path, find(headers:get("content-type") or "", "application/grpc", 1, true) == 1)
+    -- As Envoy tells them: "application/grpc" or "application/grpc+…", not "application/grpc-web".
+    local grpc = find((headers:get("content-type") or "") .. "+", "application/grpc+", 1, true) == 1
+    ask(handle, authorization, path, grpc)
   end
 end
 
