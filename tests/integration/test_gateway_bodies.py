@@ -1,9 +1,8 @@
-"""Requests and answers that are slow, silent or large: they last while something moves, and cost Envoy no memory that grows with them."""
+"""Requests and answers that are slow, silent or large: they last while something moves, and cost no memory that grows with them."""
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,9 +15,10 @@ import pytest
 from hack.cluster.control import ControlCluster
 from tests.clusters import declare_platform, wait_for
 from tests.support.gateways import Replica, wait_route
+from tests.support.large_bodies import transfer
 from tests.support.memory import FLAT_MIB, resident_mib
 from tests.support.place import Place
-from tests.support.pods import MIB
+from tests.support.web_pod import MIB
 
 
 @pytest.fixture
@@ -63,35 +63,9 @@ async def test_a_websocket_is_cut_when_it_is_silent_for_too_long(place: Place, n
         assert message.type in (aiohttp.WSMsgType.CLOSE, aiohttp.WSMsgType.CLOSED, aiohttp.WSMsgType.CLOSING)
 
 
-def transfer(place: Place, name: str, mib: int) -> None:
-    """Upload and download that much; Envoy's memory must not grow with it."""
-    assert place.gateway.envoy is not None
-    pid, before, most = place.gateway.envoy.pid, resident_mib(place.gateway.envoy.pid), 0.0
-    digest = hashlib.sha256()
-
-    def pieces() -> Iterator[bytes]:
-        nonlocal most
-        for number in range(mib):
-            piece = number.to_bytes(4, "big") * (MIB // 4)
-            digest.update(piece)
-            yield piece
-            most = max(most, resident_mib(pid))
-
-    with place.client(timeout=120) as client:
-        said = client.post(place.prefix(name) + "/upload", content=pieces()).json()
-        assert said == {"size": mib * MIB, "sha256": digest.hexdigest()}
-        size = 0
-        with client.stream("GET", place.prefix(name) + f"/download?mib={mib}") as answer:
-            for piece in answer.iter_raw(MIB):
-                size += len(piece)
-                most = max(most, resident_mib(pid))
-        assert size == mib * MIB
-    assert most - before < FLAT_MIB
-
-
 @pytest.mark.parametrize("mib", [200, pytest.param(1024, marks=pytest.mark.long)])
 def test_large_bodies(place: Place, name: str, mib: int) -> None:
-    transfer(place, name, mib)
+    transfer(place.gateway, place.prefix(name), place.token, mib)
 
 
 def test_a_pod_that_doesnt_read_stops_the_client_not_the_memory(place: Place, name: str) -> None:

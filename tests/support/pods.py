@@ -1,6 +1,6 @@
 """Containers of the tests' own behind a real gateway: servers on this machine that tell what they were asked.
 
-``pod`` does what most tests want, ``raw_pod`` what no web server would do, ``grpc_pod`` and ``chat_pod`` what their clients speak.
+``pod`` does what most tests want (see web_pod.py), ``raw_pod`` what no web server would do, ``grpc_pod`` what gRPC's clients speak.
 
 Each server runs in a thread with a loop of its own, so that a test may wait (for kubectl, for an answer) while its pods go on.
 """
@@ -8,8 +8,6 @@ Each server runs in a thread with a loop of its own, so that a test may wait (fo
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import json
 import ssl
 import threading
 import time
@@ -22,19 +20,16 @@ from pathlib import Path
 from typing import Any
 
 import grpc
-from aiohttp import WSMsgType, web
-from aiohttp.typedefs import Handler, Middleware
+from aiohttp import web
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from tests.support.gateways import own_address
+from tests.support.web_pod import application
 
 Body = dict[str, Any]
-MIB = 1_048_576
-WORDS = ("The", " anchor", " holds", ".")
-"""Of ``chat_pod``."""
 
 
 @dataclass
@@ -56,17 +51,13 @@ class Pod:
 
 @contextmanager
 def pod(tls: Path | None = None) -> Iterator[Pod]:
-    """A web server: ``/sse``, ``/ws``, ``/silent``, ``/drip``, ``/download`` and ``/upload`` do what they are called, all else is echoed.
-
-    ``/status`` says ``code``, after ``seconds`` if there are any.
-    ``tls``: a folder for a certificate that it signs itself.
-    """
+    """web_pod.py's server. ``tls``: a folder for a certificate that it signs itself."""
     made = Pod(0, "https" if tls is not None else "http")
     context = None
     if tls is not None:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(*self_signed(tls))
-    with _serving(made, _application(made), context):
+    with _serving(made, application(made.seen), context):
         yield made
 
 
@@ -134,40 +125,6 @@ def grpc_pod() -> Iterator[Pod]:
         server.stop(None).wait()
 
 
-@dataclass
-class ChatPod(Pod):
-    """``heard`` is released by the client for each word that it has got."""
-
-    heard: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
-
-
-@contextmanager
-def chat_pod() -> Iterator[ChatPod]:
-    """A model (``/v1/chat/completions``) that says WORDS to everybody; in a stream the next one only when the client has the one before."""
-    made = ChatPod(0)
-
-    def told(kind: str, **choice: Any) -> Body:
-        return {"id": "toy-1", "object": kind, "created": int(time.time()), "model": "toy", "choices": [{"index": 0, **choice}]}
-
-    async def complete(request: web.Request) -> web.StreamResponse:
-        if not (await request.json()).get("stream"):
-            message = {"role": "assistant", "content": "".join(WORDS)}
-            return web.json_response(told("chat.completion", finish_reason="stop", message=message))
-        answer = web.StreamResponse(headers={"content-type": "text/event-stream"})
-        await answer.prepare(request)
-        for word in WORDS:
-            await answer.write(f"data: {json.dumps(told('chat.completion.chunk', delta={'content': word}))}\n\n".encode())
-            heard = await asyncio.to_thread(made.heard.acquire, timeout=20)
-            assert heard, "the client didn't get the word before the next one was said"
-        await answer.write(b"data: [DONE]\n\n")
-        return answer
-
-    application = web.Application(middlewares=[_noting(made)])
-    application.router.add_post("/v1/chat/completions", complete)
-    with _serving(made, application):
-        yield made
-
-
 def self_signed(folder: Path) -> tuple[Path, Path]:
     """A certificate that nobody has a reason to believe, and its key."""
     key = ec.generate_private_key(ec.SECP256R1())
@@ -181,79 +138,6 @@ def self_signed(folder: Path) -> tuple[Path, Path]:
     form = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     private.write_bytes(key.private_bytes(*form))
     return chain, private
-
-
-def _application(made: Pod) -> web.Application:
-    async def sse(request: web.Request) -> web.StreamResponse:
-        answer = web.StreamResponse(headers={"content-type": "text/event-stream"})
-        await answer.prepare(request)
-        for number in range(int(request.query.get("events", "4"))):
-            await answer.write(f"data: {number} {time.monotonic()}\n\n".encode())
-            await asyncio.sleep(float(request.query.get("pause", "0.5")))
-        return answer
-
-    async def talk(request: web.Request) -> web.WebSocketResponse:
-        answer = web.WebSocketResponse(protocols=("chat",))
-        await answer.prepare(request)
-        async for message in answer:
-            if message.type is WSMsgType.TEXT:
-                await answer.send_str(message.data)
-            elif message.type is WSMsgType.BINARY:
-                await answer.send_bytes(message.data)
-        return answer
-
-    async def silent(request: web.Request) -> web.Response:
-        await asyncio.sleep(float(request.query["seconds"]))
-        return web.Response(text="done")
-
-    async def drip(request: web.Request) -> web.StreamResponse:
-        answer = web.StreamResponse()
-        await answer.prepare(request)
-        for _ in range(int(request.query["pieces"])):
-            await answer.write(b"x" * 1000)
-            await asyncio.sleep(float(request.query["pause"]))
-        return answer
-
-    async def download(request: web.Request) -> web.StreamResponse:
-        answer = web.StreamResponse()
-        await answer.prepare(request)
-        piece = bytes(MIB)
-        for _ in range(int(request.query["mib"])):
-            await answer.write(piece)
-        return answer
-
-    async def upload(request: web.Request) -> web.Response:
-        size, digest = 0, hashlib.sha256()
-        async for piece in request.content.iter_any():
-            size += len(piece)
-            digest.update(piece)
-        return web.json_response({"size": size, "sha256": digest.hexdigest()})
-
-    async def status(request: web.Request) -> web.Response:
-        await asyncio.sleep(float(request.query.get("seconds", "0")))
-        return web.Response(status=int(request.query["code"]), text="the container's own words", headers={"x-own": "yes"})
-
-    async def echo(request: web.Request) -> web.Response:
-        return web.Response(body=json.dumps({**made.seen[-1], "by": made.port}), content_type="application/json")
-
-    application = web.Application(middlewares=[_noting(made)], client_max_size=0)
-    known = {"sse": sse, "ws": talk, "silent": silent, "drip": drip, "download": download, "upload": upload, "status": status}
-    for path, handler in known.items():
-        application.router.add_route("*", f"/{path}", handler)
-    application.router.add_route("*", "/{rest:.*}", echo)
-    return application
-
-
-def _noting(made: Pod) -> Middleware:
-    """Keep what was asked."""
-
-    @web.middleware
-    async def note(request: web.Request, handler: Handler) -> web.StreamResponse:
-        headers = {name.lower(): value for name, value in request.headers.items()}
-        made.seen.append({"method": request.method, "path": request.raw_path, "headers": headers})
-        return await handler(request)
-
-    return note
 
 
 @contextmanager
