@@ -112,6 +112,12 @@ def pod_uids(cluster: Cluster, namespace: str, name: str = "chat") -> str:
     return " ".join(sorted(cluster.kubectl("get", "pods", "-n", namespace, *flags).split()))
 
 
+def pod_images(cluster: Cluster, namespace: str, name: str) -> set[str]:
+    """The images of a Workload's pods, as their kubelets say that they run."""
+    flags = ("-l", f"roadstead.dev/workload={name}", "-o", "jsonpath={.items[*].status.containerStatuses[*].imageID}")
+    return set(cluster.kubectl("get", "pods", "-n", namespace, *flags).split())
+
+
 def quiet(cluster: Cluster, seconds: float = 2.0) -> None:
     """Wait until the operator has written nothing for so long; fails when it never rests."""
     deadline = time.monotonic() + 30

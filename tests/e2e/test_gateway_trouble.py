@@ -18,11 +18,13 @@ import pytest
 from hack.cluster import images, preflight
 from hack.cluster.full import FullCluster, full_cluster
 from hack.cluster.keda import Keda, keda
+from hack.cluster.oci import Image, write_image
 from tests.bench.document import write
-from tests.build import raw_deployment, raw_whoami
+from tests.build import raw_artifact, raw_deployment, raw_whoami
 from tests.clusters import (
     apply,
     declare_platform,
+    get,
     install_crds,
     install_rbac,
     operator_access,
@@ -35,7 +37,7 @@ from tests.support.gateways import CERTIFICATES, SCALER_HOST, Replica, gateway_a
 from tests.support.relay import relaying
 from tests.support.rest import account
 from tests.support.sleepers import EARLY, HELD, LATE, Sleepers
-from tests.world import active_workload, condition, gateway, here, new_namespace, patch, pod_uids, status
+from tests.world import active_workload, condition, gateway, here, new_namespace, patch, pod_images, pod_uids, status
 
 pytestmark = pytest.mark.timeout(600)
 Body = dict[str, Any]
@@ -47,10 +49,11 @@ SCALING = {"cooldownSeconds": 8, "pollingIntervalSeconds": 2, "scaleDownStabiliz
 
 @dataclass
 class World:
-    """A cluster with real pods, KEDA, the operator and two gateway replicas; what each trouble came to."""
+    """A cluster with real pods, KEDA, the operator and two gateway replicas; what each trouble came to. ``next_image`` is another one."""
 
     cluster: FullCluster
     image: str
+    next_image: str
     keda: Keda
     gateways: tuple[Replica, Replica]
     operator: ExitStack
@@ -68,7 +71,8 @@ def world() -> Iterator[World]:
     if problems := preflight.missing():
         pytest.skip("this machine can't run containers: " + "; ".join(problems))
     with full_cluster() as cluster, ExitStack() as operator:
-        image = cluster.push_image(images.whoami_image(), "roadstead/whoami")
+        whoami = images.whoami_image()
+        image, next_image = (cluster.push_image(each, "roadstead/whoami") for each in (whoami, another(whoami)))
         install_crds(cluster)
         install_rbac(cluster)
         with (
@@ -81,7 +85,7 @@ def world() -> Iterator[World]:
             address = f"{SCALER_HOST}:{scaler}"
             declare_platform(cluster, gateway={"scalerAddress": address, "scalerAuthentication": authentication}, scaling=SCALING)
             gateway(cluster, ready=True)
-            made = World(cluster, image, running, gateways, operator, Sleepers(cluster, gateways, image, namespace))
+            made = World(cluster, image, next_image, running, gateways, operator, Sleepers(cluster, gateways, image, namespace))
             made.start_operator()
             yield made
             write_table(made.rows)
@@ -91,6 +95,15 @@ def world() -> Iterator[World]:
 def namespace(world: World) -> Iterator[str]:
     with new_namespace(world.cluster) as name:
         yield name
+
+
+def another(image: Image) -> Image:
+    """The next build of an image: the same layers, and yet another digest."""
+    *layers, config = image.blobs
+    run = json.loads(config.path.read_text())["config"]
+    target = image.folder.with_name(f"{image.folder.name}-next")
+    labels = {"org.opencontainers.image.version": "next"}
+    return Image(target) if target.is_dir() else write_image(target, layers, {**run, "Labels": labels})
 
 
 def write_table(rows: dict[str, str]) -> None:
@@ -118,12 +131,26 @@ def wait_active(cluster: FullCluster, namespace: str, deployment: str, workload:
     wait_for(lambda: active_workload(cluster, namespace, deployment) == workload, f"{workload} to serve {deployment}", 60)
 
 
+def renew(world: World, namespace: str, name: str) -> None:
+    """The same Workload with the other image: in a new Artifact, since a registered one can't change."""
+    declared = get(world.cluster, "rsw", name, namespace)
+    assert declared is not None
+    (container,) = declared["spec"]["artifact"]["containerGroups"][0]["containers"]
+    assert container["imageUri"] == world.image
+    renewed = raw_artifact(f"{name}-next", [{**container, "imageUri": world.next_image}], status="registered")
+    apply(world.cluster, here(namespace, renewed))
+    patch(world.cluster, "rsw", name, namespace, artifact=None, artifactRef={"name": f"{name}-next"})
+
+
 def rolls(world: World, namespace: str) -> None:
-    """Pods roll to a new version, those that requests are held for too."""
+    """Pods roll to a new image, those that requests are held for too."""
     before = pod_uids(world.cluster, namespace, "a")
-    patch(world.cluster, "rsw", EARLY, world.sleepers.namespace, restartedAt="2026-11-25T12:00:00Z")
-    patch(world.cluster, "rsw", "a", namespace, restartedAt="2026-11-25T12:00:00Z")
+    renew(world, world.sleepers.namespace, EARLY)
+    renew(world, namespace, "a")
+    # Those held for go back to zero soon after.
+    wait_for(lambda: world.next_image in pod_images(world.cluster, world.sleepers.namespace, EARLY), "a new pod for those held", 60)
     wait_for(lambda: settled(world, namespace, "a", before), "the new pods", 120)
+    assert pod_images(world.cluster, namespace, "a") == {world.next_image}
 
 
 def switches(world: World, namespace: str) -> None:
@@ -190,7 +217,7 @@ def envoy_killed(world: World, namespace: str) -> None:
 
 
 TROUBLES: dict[str, Callable[[World, str], None]] = {
-    "pods roll to a new version": rolls,
+    "pods roll to a new image": rolls,
     "the Workload behind a Deployment is switched, and back": switches,
     "a gateway replica is deleted (SIGTERM, drained)": replica_goes,
     "each gateway process is killed": processes_killed,
