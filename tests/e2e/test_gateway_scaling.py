@@ -180,6 +180,14 @@ def told_count(world: World, namespace: str) -> int:
     return round(parse_quantity(external[0]["current"]["averageValue"]) * seen["currentReplicas"]) if external else -1
 
 
+def held_back(world: World, namespace: str, maximum: int) -> bool:
+    """Whether the HPA has found so many pods, and would have more if it might."""
+    seen = (get(world.cluster, "horizontalpodautoscalers.autoscaling", "keda-hpa-chat", namespace) or {}).get("status", {})
+    limited = condition(seen, "ScalingLimited")
+    counts = (seen.get("currentReplicas"), seen.get("desiredReplicas"))
+    return counts == (maximum, maximum) and (limited.get("status"), limited.get("reason")) == ("True", "TooManyReplicas")
+
+
 @contextmanager
 def hourly(world: World, namespace: str) -> Iterator[Callable[[], int]]:
     """How many requests of the last hour the gateway tells of now, asked as KEDA does."""
@@ -318,15 +326,21 @@ def test_a_wake_that_fails_is_told_and_tried_again(world: World, namespace: str,
 
 @pytest.mark.long
 def test_in_flight_up_and_down_between_the_bounds(world: World, namespace: str) -> None:
-    """More requests at once, more pods, up to the maximum; without any it is the minimum."""
+    """More requests at once, more pods, up to the maximum and no further, though there is work for four; without any it is the minimum."""
     workload(world, namespace, "chat", runtime=autoscaling("httpRequestsInFlight", 4, 1, 3))
     token = account(world.cluster, namespace, "caller", "roadstead-invoke")
     wait_for(lambda: status(world.cluster, namespace, "chat").get("readyReplicas") == 1, "a ready pod", 90)
-    with in_flight(world.url(namespace, "chat"), token, 12) as failed:
-        world.wait_replicas(namespace, "chat", 3, 3, 120)
-        wait_for(lambda: told_metric(world, namespace) == "httpRequestsInFlight", "word on the metric", 60)
-    assert not failed, failed[:5]
-    world.wait_replicas(namespace, "chat", 1, 1, 120)
+    with sampling(world.cluster, namespace) as sampler:
+        with in_flight(world.url(namespace, "chat"), token, 16) as failed:
+            wait_for(lambda: status(world.cluster, namespace, "chat").get("readyReplicas") == 3, "three ready pods", 120)
+            sampler.phase = "at the maximum"
+            wait_for(lambda: told_metric(world, namespace) == "httpRequestsInFlight", "word on the metric", 60)
+            wait_for(lambda: held_back(world, namespace, 3), "the HPA to look at three pods and want more", 60)
+            sampler.phase = "down"
+        assert not failed, failed[:5]
+        world.wait_replicas(namespace, "chat", 1, 1, 120)
+    assert (sampler.least("at the maximum"), sampler.most("at the maximum")) == ((3, 3), 3)
+    assert {sample.wanted for sample in sampler.samples} <= {1, 2, 3}
 
 
 @pytest.mark.long
