@@ -67,6 +67,8 @@ def test_a_stopped_workload_gives_its_own_message(place: Place) -> None:
     patch(place.cluster, "rsw", name, place.namespace, suspend=True)
     answer = told(place, name, 503, "Stopped; set suspend to false to start it")
     assert "retry-after" not in answer.headers, "it doesn't start by itself"
+    head = httpx.head(place.url(name), headers=place.headers, timeout=30)
+    assert (head.status_code, head.headers["content-type"], head.content) == (503, "application/json", b"")
 
 
 def test_who_has_waited_for_too_long_hears_why(place: Place) -> None:
@@ -97,10 +99,10 @@ def test_after_a_failed_wake_one_tries_and_the_others_hear_why(place: Place) -> 
 
 
 def test_a_grpc_client_reads_it_as_unavailable(place: Place) -> None:
-    name = at_zero(place, state="stopped", message="Stopped by hand")
+    name = at_zero(place, state="stopped", message="Größer als nötig")
     patch(place.cluster, "rsw", name, place.namespace, suspend=True)
-    told(place, name, 503, "Stopped by hand")
-    assert grpc_status(place, name, place.token) == (grpc.StatusCode.UNAVAILABLE, "Stopped by hand")
+    told(place, name, 503, "Größer als nötig")
+    assert grpc_status(place, name, place.token) == (grpc.StatusCode.UNAVAILABLE, "Größer als nötig")
 
 
 def test_a_grpc_client_reads_why_it_may_not_call(place: Place) -> None:

@@ -36,11 +36,10 @@ CLOSING: Final = b"connection: close\r\ncontent-length: 0\r\n\r\n"
 class Request:
     """The head of a request; of its headers only those that ``Connection.WANTED`` names, in lower case."""
 
-    __slots__ = ("headers", "keep_alive", "method", "url")
+    __slots__ = ("headers", "keep_alive", "url")
 
-    def __init__(self, url: bytes, method: bytes, headers: dict[bytes, bytes], keep_alive: bool) -> None:
+    def __init__(self, url: bytes, headers: dict[bytes, bytes], keep_alive: bool) -> None:
         self.url = url
-        self.method = method
         self.headers = headers
         self.keep_alive = keep_alive
 
@@ -174,7 +173,7 @@ class Connection(Accepted):
         self._in_time()
         if self._ending or self._transport.is_closing():
             return
-        request = Request(self._url, self._parser.get_method(), self._headers, self._parser.should_keep_alive())
+        request = Request(self._url, self._headers, self._parser.should_keep_alive())
         if self._asked is None:
             self._begin(request)
         elif len(self._waiting) < MOST_WAITING:

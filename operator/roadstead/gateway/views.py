@@ -36,6 +36,8 @@ class WorkloadView:
     """It may scale to zero, and wakes by demand."""
     failed_wake: str | None = None
     """When its last wake failed; None unless it did, and again from the moment at which it leaves zero."""
+    waking_since: str | None = None
+    """When it left zero, if no pod has been ready since; None for a version that has never been ready, which isn't brought back to zero."""
 
     @property
     def key(self) -> tuple[str, str]:
@@ -99,6 +101,7 @@ def workload_view(body: Body) -> WorkloadView:
         deleted=bool(spec.get("deleted")) or "deletionTimestamp" in metadata,
         sleeps=sleeps,
         failed_wake=wake.get("at") if wake.get("succeeded") is False else None,
+        waking_since=wake.get("at") if "succeeded" not in wake else None,
     )
 
 

@@ -74,6 +74,14 @@ class _Wake:
     limit: asyncio.TimerHandle
 
 
+@dataclass(frozen=True, slots=True)
+class _Overdue:
+    """A wake that took too long: what is told of it, and the operator's name of it (None: the count had not left zero)."""
+
+    cause: str
+    since: str | None
+
+
 class Shared(Protocol):
     """Demand, as all gateway processes see it together."""
 
@@ -105,8 +113,8 @@ class Waking:
         self._held: dict[Target, set[Held]] = {}
         self._wakes: dict[Key, _Wake] = {}
         self._retry_at: dict[Key, float] = {}
-        self._overdue: dict[Key, str] = {}
-        """Why a wake that took too long has failed; until a pod is ready, the operator itself says errored, or somebody tries again."""
+        self._overdue: dict[Key, _Overdue] = {}
+        """Until a pod is ready, the operator itself says errored, or somebody tries again."""
         self._total = 0
         self._loop = asyncio.get_running_loop()
         directory.opened, directory.changed, directory.moved = self._opened, self._changed, self._moved
@@ -143,7 +151,8 @@ class Waking:
     def answer_all(self, answer: Answer) -> None:
         """The process ends: nobody is left without a word."""
         for target in list(self._held):
-            self._refuse(target, answer)
+            for held in list(self._held[target]):
+                self._settle(held, answer)
 
     def _wakeable(self, target: Target, view: WorkloadView | None) -> WorkloadView | Answer:
         """The Workload, if its user wants it to run; else what callers are told."""
@@ -154,13 +163,15 @@ class Waking:
         return view
 
     def _failed(self, view: WorkloadView) -> bool:
-        """Whether its last wake has failed: as the operator says, or since its time was over. A fixed number of pods is no wake."""
-        return view.state == State.ERRORED or (view.sleeps and view.key in self._overdue)
+        """Whether its last wake has failed: as the operator says, or since its time was over and it is that wake's pods that are there."""
+        late = self._overdue.get(view.key)
+        same = late is not None and (not view.replicas or (late.since is not None and late.since == view.waking_since))
+        return view.state == State.ERRORED or (view.sleeps and same)
 
     def _errored(self, view: WorkloadView) -> Answer:
         wait = self._retry_at.get(view.key, 0.0) - self._loop.time()
-        cause = view.message if view.state == State.ERRORED else self._overdue.get(view.key)
-        return Answer(503, cause or "The workload is errored", wait if wait > 0 else ERRORED_RETRY_SECONDS)
+        late = self._overdue.get(view.key) if view.state != State.ERRORED else None
+        return Answer(503, (late.cause if late else view.message) or "The workload is errored", wait if wait > 0 else ERRORED_RETRY_SECONDS)
 
     def _may_try(self, view: WorkloadView) -> bool:
         """Whether a request may wake a Workload whose last wake failed: one per back-off, and only from zero."""
@@ -251,7 +262,9 @@ class Waking:
     def _time_over(self, key: Key, seconds: float) -> None:
         view = self._directory.workload(key)
         if (wake := self._wakes.get(key)) is not None:
-            cause = self._overdue[key] = f"No pod was ready within {seconds:g} s" + (f": {view.message}" if view and view.message else "")
+            cause = f"No pod was ready within {seconds:g} s" + (f": {view.message}" if view and view.message else "")
+            if view is not None and (not view.replicas or view.waking_since):  # else nothing would bring it back to zero
+                self._overdue[key] = _Overdue(cause, view.waking_since)
             self._fail(key, wake, cause)
 
     def _fail(self, key: Key, wake: _Wake, cause: str) -> None:

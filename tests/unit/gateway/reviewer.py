@@ -127,11 +127,11 @@ class Wire:
         lines = [f"{method} {path} HTTP/1.1", "host: gateway", *(f"{name.replace('_', '-')}: {value}" for name, value in headers.items())]
         self.writer.write("\r\n".join([*lines, "", ""]).encode("latin-1") + body)
 
-    async def hear(self, *, head: bool = False) -> Said:
+    async def hear(self) -> Said:
         """The next answer. Raises IncompleteReadError where there is none any more."""
         first, *lines = (await self.reader.readuntil(b"\r\n\r\n")).decode("latin-1").strip().split("\r\n")
         headers = {name.lower(): value for name, value in (line.split(": ", 1) for line in lines)}
-        body = b"" if head else await self.reader.readexactly(int(headers["content-length"]))
+        body = await self.reader.readexactly(int(headers["content-length"]))
         return Said(int(first.split()[1]), headers, body)
 
     async def over(self) -> bool:

@@ -87,6 +87,10 @@ class TestSaid:
         assert "x-roadstead-cluster" not in said.headers
         assert gateway.authoriser.answers == {503: 1}
 
+    @pytest.mark.parametrize(("seconds", "told"), [(0.01, b"1"), (12.4, b"12"), (12.6, b"13")])
+    def test_seconds_are_told_as_whole_ones(self, seconds: float, told: bytes) -> None:
+        assert http.retry_after(seconds) == b"retry-after: " + told
+
     async def test_to_grpc_the_sentence_is_all(self, gateway: Gateway) -> None:
         gateway.world.workload(suspended=True, state="stopped", message="Größer als nötig")
         connection = await gateway.wire()

@@ -12,6 +12,8 @@ from roadstead.gateway.waking import Answer, Go, Held
 from tests.build import raw_workload
 from tests.unit.gateway.waking_world import POD, World, settle
 
+BEGAN = "2026-11-27T12:00:00Z"
+
 
 def held(world: World, name: str = "w") -> Held:
     decision = world.waking.decide(world.target(name))
@@ -186,13 +188,14 @@ async def test_a_wake_that_fails_as_the_last_one_did_fails_at_once() -> None:
 @pytest.mark.parametrize(
     ("said", "expected"),
     [
-        pytest.param(None, None, id="none failed"),
-        pytest.param({"at": "2026-11-26T12:00:00Z"}, None, id="under way"),
-        pytest.param({"at": "2026-11-26T12:00:00Z", "succeeded": False, "message": "boom"}, "2026-11-26T12:00:00Z", id="failed"),
+        pytest.param(None, (None, None), id="none failed"),
+        pytest.param({"at": BEGAN}, (None, BEGAN), id="under way"),
+        pytest.param({"at": BEGAN, "succeeded": False, "message": "boom"}, (BEGAN, None), id="failed"),
     ],
 )
-def test_the_last_wake_as_the_operator_tells_it(said: dict[str, object] | None, expected: str | None) -> None:
-    assert workload_view(raw_workload() | {"status": {"state": "errored", "lastWake": said}}).failed_wake == expected
+def test_the_last_wake_as_the_operator_tells_it(said: dict[str, object] | None, expected: tuple[str | None, str | None]) -> None:
+    view = workload_view(raw_workload() | {"status": {"state": "errored", "lastWake": said}})
+    assert (view.failed_wake, view.waking_since) == expected
 
 
 async def test_a_request_that_finds_no_room_is_no_try() -> None:
@@ -220,6 +223,7 @@ async def test_a_wake_fails_when_its_time_is_over() -> None:
     outcome = await waiting.future
     assert outcome == Answer(503, "No pod was ready within 60 s: Scaled to zero", 30.0)
     assert world.told.demand["team/w"] == (0, False)
+    assert (world.waking.counts.failed_wakes, world.waking.counts.disappointed) == (1, 1)
 
 
 async def test_after_a_wake_that_took_too_long_nobody_waits_until_it_is_back_at_zero() -> None:
@@ -228,7 +232,7 @@ async def test_after_a_wake_that_took_too_long_nobody_waits_until_it_is_back_at_
     configure(world, coldStartLimitSeconds=80000, wakeLimitSeconds=60, retrySeconds=30)
     world.workload()
     waiting = held(world)
-    world.workload(state="submitted", message="No node has a free GPU", replicas=1)
+    world.workload(state="submitted", message="No node has a free GPU", replicas=1, waking_since=BEGAN)
     cause = "No pod was ready within 60 s: No node has a free GPU"
     assert await waiting.future == Answer(503, cause, 30.0)
     for _ in range(2):
@@ -243,14 +247,15 @@ async def test_after_a_wake_that_took_too_long_nobody_waits_until_it_is_back_at_
     assert answered(world).detail == "No pod became ready before it went back to zero"
 
 
-@pytest.mark.parametrize("ends", ["a ready pod", "the user", "the operator", "another of its name"])
+@pytest.mark.parametrize("ends", ["a ready pod", "the user", "another version", "the operator", "another of its name"])
 async def test_a_wake_that_took_too_long_is_forgotten_with(ends: str) -> None:
     world = World()
     configure(world, wakeLimitSeconds=60)
     world.workload()
     waiting = held(world)
-    world.workload(state="initializing", replicas=1)
+    world.workload(state="initializing", replicas=1, waking_since=BEGAN)
     await waiting.future
+    assert answered(world).status == 503
     match ends:
         case "a ready pod":
             world.pods(POD)
@@ -260,6 +265,8 @@ async def test_a_wake_that_took_too_long_is_forgotten_with(ends: str) -> None:
         case "the user":
             world.workload(suspended=True)
             world.workload(suspended=False)
+        case "another version":  # it has to show that it runs, and isn't brought back to zero before
+            world.workload(waking_since=None)
         case "the operator":
             world.workload(state="errored")
             world.workload(state="initializing")
@@ -268,11 +275,25 @@ async def test_a_wake_that_took_too_long_is_forgotten_with(ends: str) -> None:
     held(world)
 
 
-async def test_whoever_waits_for_a_fixed_number_of_pods_may_do_so_again() -> None:
+async def test_a_wake_that_never_left_zero_says_nothing_of_the_next_one() -> None:
+    """KEDA was away; when it is back another gateway's request may be the first."""
+    world = World()
+    configure(world, wakeLimitSeconds=60)
+    world.workload()
+    await held(world).future
+    assert answered(world).status == 503
+    world.workload(state="submitted", replicas=1)  # so much is known first
+    held(world)
+    world.workload(waking_since=BEGAN)
+    held(world)
+
+
+@pytest.mark.parametrize("sleeps", [False, True], ids=["a fixed number", "a version that was never ready"])
+async def test_whoever_waits_for_pods_that_stay_may_do_so_again(sleeps: bool) -> None:
     """Nothing would bring them back to zero: they come when they come."""
     world = World()
     configure(world, wakeLimitSeconds=60)
-    world.workload(sleeps=False, state="submitted", replicas=1)
+    world.workload(sleeps=sleeps, state="submitted", replicas=1)
     assert isinstance(await held(world).future, Answer)
     waiting = held(world)
     world.pods(POD)

@@ -40,7 +40,8 @@ end
 local function keep(authorization, endpoint, asked, seconds, cluster, user)
   local ends = asked + seconds
   local known = verdicts[authorization] ~= nil and verdicts[authorization][endpoint] or nil
-  if ends <= time() or (known ~= nil and known.ends > ends) then -- over, or older than what is known
+  local now = time()
+  if ends <= now or (known ~= nil and known.ends > ends and known.asked <= now) then -- over, or older than what is known
     return
   end
   if known == nil then
