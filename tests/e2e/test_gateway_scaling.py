@@ -82,7 +82,7 @@ threading.Thread(target=burn, daemon=True).start()
 runpy.run_path("/app/whoami.py", run_name="__main__")
 """
 """The example's server, which takes some four fifths of its CPU without being asked anything."""
-WAKE_SECONDS, RETRY_SECONDS = 6, 30
+WAKE_SECONDS, RETRY_SECONDS = 6, 60
 """Platform's, in the test of a wake that fails: the back-off is still on when KEDA has given up and the operator says so."""
 WOKEN = 'roadstead_gateway_cold_start_seconds_count{phase="total"}'
 LEFT = 'roadstead_gateway_held_requests_lost_total{reason="client_left"}'
@@ -289,7 +289,7 @@ def test_never_down_while_busy_because_somebody_is_away(world: World, namespace:
 
 @pytest.mark.long
 def test_a_wake_that_fails_is_told_and_tried_again(world: World, namespace: str, request: pytest.FixtureRequest) -> None:
-    """Gateway, KEDA and operator together: nobody waits any more, there is no room, and later there is."""
+    """Gateway, KEDA and operator together: there is no room, which nobody's calling changes, and later there is."""
     platform(world.cluster, world.gateway, wakeLimitSeconds=WAKE_SECONDS, retrySeconds=RETRY_SECONDS)
     request.addfinalizer(lambda: platform(world.cluster, world.gateway))
     request.addfinalizer(lambda: room(world.cluster, there=True))
@@ -305,11 +305,20 @@ def test_a_wake_that_fails_is_told_and_tried_again(world: World, namespace: str,
     waiting = wait_state(world.cluster, namespace, "submitted")
     assert set(waiting["lastWake"]) == {"at"}
     assert world.replicas(namespace, "chat") == 1
-    failed = wait_state(world.cluster, namespace, "errored", seconds=90)
+
+    def failed_wake() -> Body | None:
+        answer = call()  # held until its time is over, and from then on told at once
+        assert answer.status_code == 503, answer.text
+        found = status(world.cluster, namespace, "chat")
+        return found if found.get("state") == "errored" else None
+
+    failed = wait_for(failed_wake, "errored, though somebody calls all the time", 90, pause=0.5)
+    assert failed is not None
     assert condition(failed, "Stalled")["reason"] == "WakeFailed"
     assert "has no node" in failed["message"]
     assert (failed["lastWake"]["succeeded"], failed["lastWake"]["message"]) == (False, failed["message"])
-    refused = call()
+    refused = wait_for(lambda: found if failed["message"] in (found := call()).text else None, "the operator's own word", 5)
+    assert refused is not None
     assert (refused.status_code, refused.json()["detail"]) == (503, failed["message"])
     assert 1 <= int(refused.headers["retry-after"]) <= RETRY_SECONDS
     assert world.replicas(namespace, "chat") == 0
