@@ -112,8 +112,8 @@ class ControlPlane:
             flags |= {"audit-policy-file": policy, "audit-log-path": self.audit_log, "audit-log-maxsize": 100_000}
         return _command(binaries.KUBERNETES, "kube-apiserver", flags, extra)
 
-    def controller_manager(self) -> Command:
-        flags = {
+    def controller_manager(self, *extra: str) -> Command:
+        flags: dict[str, object] = {
             "kubeconfig": self.state / "kube-controller-manager.kubeconfig",
             "secure-port": 0,  # nobody scrapes it, and a port less to choose
             "service-account-private-key-file": self.service_account_key,
@@ -126,7 +126,7 @@ class ControlPlane:
             "kube-api-burst": 1000,
             "horizontal-pod-autoscaler-sync-period": "5s",
         }
-        return _command(binaries.KUBERNETES, "kube-controller-manager", flags)
+        return _command(binaries.KUBERNETES, "kube-controller-manager", flags, extra)
 
     def scheduler(self) -> Command:
         flags = {

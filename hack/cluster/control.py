@@ -115,7 +115,9 @@ def _start(state: Path, kwok: bool, audit: bool, extra: Sequence[str], environme
         launch(replace(server, environment=tuple(environment)))
         watched = list(cluster.processes.values())
         wait_until(cluster.ready, "the API server", 60, watched)
-        launch(plane.controller_manager())
+        # A fake node that is taken for dead while the API server is away leaves its pods without readiness for ever: no kubelet says again
+        # that they are ready.
+        launch(plane.controller_manager("--node-monitor-grace-period=10m"))
         launch(plane.scheduler())
         if kwok:
             launch(plane.kwok(kwok_port))

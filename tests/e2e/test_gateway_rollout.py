@@ -52,7 +52,7 @@ def test_no_request_fails_while_the_gateways_pods_roll(world: World) -> None:
     assert not before & world.gateway_pods()
     print(Counter(answers))
     assert set(answers) == {"200"}
-    wait_for(lambda: world.total_requests() == known + len(answers), f"word of {known} and {len(answers)} requests")
+    assert counted(world) == known + len(answers)
 
 
 def test_no_request_fails_while_a_gateways_process_is_killed(world: World) -> None:
