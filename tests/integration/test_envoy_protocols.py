@@ -358,6 +358,28 @@ async def test_a_sibling_authorises_while_the_own_process_is_away(tmp_path: Path
         assert (answer.status, answer.json, answer.header("retry-after")) == (503, {"detail": "Stopped"}, "7")
 
 
+@pytest.mark.parametrize(("name", "asked"), [("localhost", True), ("istio-ingressgateway.istio-system.svc", False)])
+async def test_only_who_bears_the_replicas_name_is_asked_in_the_own_ones_place(tmp_path: Path, name: str, asked: bool) -> None:
+    """An authority may sign for others too."""
+    pair = Authority.create(tmp_path).server("tls", [name], [])
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pair.certificate, pair.key)
+    (sibling,) = free_ports(1)
+    beyond = Gate()
+    ways = {"peer_host": "localhost", "peer_authoriser_port": sibling}
+    async with AsyncExitStack() as stack, lone_envoy(certificates=tmp_path, **ways) as envoy:
+        await serving(stack, beyond.serve, sibling, ssl=context)
+        await envoy.pods(await envoy.listen(Echo()))
+        await asyncio.sleep(2)  # several checks: before the first one all count as failed
+        judged = f"authoriser::{HOST}:{sibling}::health_flags::{'healthy' if asked else '/failed_active_hc'}"
+        async with asyncio.timeout(20):
+            while judged not in await envoy.admin("/clusters"):  # noqa: ASYNC110 - Envoy tells nobody
+                await asyncio.sleep(0.1)
+        await envoy.close_gate()
+        assert (await envoy.get("/x")).status == (200 if asked else 503)
+        assert bool(beyond.asked) == asked
+
+
 async def test_without_a_word_of_the_authoriser_nobody_is_let_in(envoy: LoneEnvoy) -> None:
     echo = Echo()
     await envoy.pods(await envoy.listen(echo))

@@ -300,6 +300,16 @@ async def test_whoever_waits_for_pods_that_stay_may_do_so_again(sleeps: bool) ->
     assert isinstance(await waiting.future, Go)
 
 
+async def test_pods_that_were_ready_once_and_are_away_for_too_long_are_no_failed_wake() -> None:
+    """When it is back at zero, its next request is an ordinary one."""
+    world = World()
+    configure(world, wakeLimitSeconds=60)
+    world.workload(state="initializing", replicas=1)
+    assert isinstance(await held(world).future, Answer)
+    world.workload(state="running", replicas=0)
+    held(world)
+
+
 async def test_a_workload_that_never_sleeps_holds_while_it_starts() -> None:
     world = World()
     started: list[str] = []
