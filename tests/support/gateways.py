@@ -270,9 +270,8 @@ def scaler_authentication(cluster: Cluster, folder: Path, name: str = "roadstead
     return name
 
 
-@contextmanager
-def two_gateways(cluster: Cluster, kubeconfig: Path, *more_names: str, **environment: str) -> Iterator[tuple[Replica, Replica]]:
-    """Two replicas that know each other by mutual TLS, with certificates for more names if need be. What runs at the end is stopped."""
+def unstarted(cluster: Cluster, kubeconfig: Path, *more_names: str, **environment: str) -> tuple[Replica, Replica]:
+    """Two replicas that know each other by mutual TLS, with certificates for more names if need be."""
     names = ("gateway-0", "gateway-1")
     ports = [dict(zip(PORTS, free_ports(len(PORTS)), strict=True)) for _ in names]
     folder = certificates(cluster.state / CERTIFICATES, *more_names)
@@ -280,11 +279,18 @@ def two_gateways(cluster: Cluster, kubeconfig: Path, *more_names: str, **environ
         replica(cluster, kubeconfig, name, ports=mine, peer_ports=(other,), certificates=folder, **environment)
         for name, mine, other in zip(names, ports, reversed(ports), strict=True)
     )
+    return first, second
+
+
+@contextmanager
+def two_gateways(cluster: Cluster, kubeconfig: Path, *more_names: str, **environment: str) -> Iterator[tuple[Replica, Replica]]:
+    """The same, running and ready. What runs at the end is stopped."""
+    pair = unstarted(cluster, kubeconfig, *more_names, **environment)
     with ExitStack() as stack:
-        for one in (first, second):
+        for one in pair:
             stack.callback(one.stop)
             one.start_process()
             one.start_envoy()
-        for one in (first, second):
+        for one in pair:
             one.wait_ready()
-        yield first, second
+        yield pair

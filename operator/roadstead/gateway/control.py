@@ -69,6 +69,7 @@ class Control:
         self._peers = peers
         self._scaler = scaler
         self._stack = AsyncExitStack()
+        self._visits = LoadReports(counts, REPORTS_SECONDS)
 
     async def __aenter__(self) -> Control:
         ports, certificates = self._settings, self._certificates
@@ -77,12 +78,16 @@ class Control:
         if certificates is not None:
             replicas = self._server(self._peers, (Admission(certificates),))
             ads_pb2_grpc.add_AggregatedDiscoveryServiceServicer_to_server(Discovery(self._store, VISIT_SECONDS), replicas)
-            lrs_pb2_grpc.add_LoadReportingServiceServicer_to_server(LoadReports(self._counts, REPORTS_SECONDS), replicas)
+            lrs_pb2_grpc.add_LoadReportingServiceServicer_to_server(self._visits, replicas)
             _bound(replicas.add_secure_port(f"{ANYWHERE}:{ports.peer_port}", certificates.grpc_server()), ports.peer_port)
             await self._start(replicas)
         tls = certificates.server(HTTP2) if certificates is not None else None
         await self._stack.enter_async_context(serving(self._scaler, None, ports.scaler_port, tls))
         return self
+
+    def leave(self) -> None:
+        """The process is about to end: other replicas' Envoys are to report elsewhere."""
+        self._visits.leaving = True
 
     async def __aexit__(self, *_: object) -> None:
         await self._stack.aclose()

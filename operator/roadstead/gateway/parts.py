@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from typing import Any, Final
 
@@ -35,6 +35,10 @@ from roadstead.tls import Certificates
 
 ATTACH_SECONDS: Final = 10.0
 """Longer than a sibling keeps our Envoy, and than that takes to connect."""
+COUNTED_SECONDS: Final = 20.0
+"""Longer than an Envoy takes to report for the first time after somebody to whom it reported has died: it asks again after five seconds."""
+HAND_OVER_SECONDS: Final = 5.0
+LOOK_SECONDS: Final = 0.1
 
 
 class Parts:
@@ -99,18 +103,20 @@ class Parts:
                     await self._store.configured()
 
     async def counted(self) -> None:
-        """Return once the Envoy beside us has reported its load for the first time, at the latest after ATTACH_SECONDS.
+        """Return once the Envoy beside us has reported its load for the first time, and the replicas have told all they know; at the latest
+        after COUNTED_SECONDS.
 
-        What it lets through before isn't in any report: Envoy counts from when it is first answered, and tries that every five seconds.
+        What the Envoy lets through before isn't in any report: it counts from when it is first answered, and what it learns of meanwhile
+        from its next report on. And once this process is ready a rollout ends another one, with what only that one and we can know.
         """
-        with suppress(TimeoutError):
-            async with asyncio.timeout(ATTACH_SECONDS):
-                while not self.ledger.knows(self._identity):  # noqa: ASYNC110 - the ledger is bookkeeping, and knows no loop
-                    await asyncio.sleep(INTERVAL_SECONDS / 5)
+        await _within(COUNTED_SECONDS, lambda: self.ledger.knows(self._identity) and self.peers.complete)
+        await asyncio.sleep(1.5 * INTERVAL_SECONDS)
 
     async def close(self) -> None:
-        """Hand over what is known here, once Envoy's last report and a round of telling peers are over."""
-        await asyncio.sleep(INTERVAL_SECONDS + 2 * ROUND_SECONDS)
+        """Hand over what is known here, once Envoy's last report has come and peers have been told of it."""
+        last = self.ledger.reports[self._identity] + 2  # the next one may have been under way before the last request was
+        await _within(HAND_OVER_SECONDS, lambda: self.ledger.reports[self._identity] >= last and not self.ledger.pending)
+        await asyncio.sleep(ROUND_SECONDS)
         await self.peers.close()
         await self._checkpoint.close()
 
@@ -133,3 +139,11 @@ class Parts:
 
     def _configured(self, platform: PlatformSpec) -> None:
         self._upstreams.configure(platform.gateway.idle_timeout_seconds, platform.gateway.cold_start_limit_seconds)
+
+
+async def _within(seconds: float, condition: Callable[[], bool]) -> None:
+    """Return when it holds, at the latest after so long."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            while not condition():  # noqa: ASYNC110 - the ledger is bookkeeping, and knows no loop
+                await asyncio.sleep(LOOK_SECONDS)

@@ -84,6 +84,7 @@ async def serve(settings: GatewaySettings) -> None:
                     await until(stop, tasks)
                 only_told(tasks)
                 health.leaving = True
+                parts.control.leave()
                 log.info("Told to stop; new requests are taken for another %g s", settings.drain_seconds)
                 await asyncio.sleep(settings.drain_seconds)
                 await admin.drain()

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from roadstead.gateway.ledger.ledger import Ledger
+from roadstead.gateway.ledger.ledger import LAST_WORDS_SECONDS, Ledger
 from tests.unit.gateway.ledger_world import BEGAN, HOUR, Clock, D, Replicas, W, known, tell
 
 Act = Callable[[list[Ledger], Clock], None]
@@ -200,6 +200,41 @@ def test_an_endpoint_with_traffic_is_told_of_wherever_it_came_in() -> None:
     b.merge(message)
     assert set(told) == {W}
     assert b.last_request(W) == BEGAN
+
+
+def test_the_last_words_of_a_process_that_is_gone_reach_those_who_never_heard_it() -> None:
+    """c comes while a ends: it asked b before a's last words came there, and didn't reach a any more."""
+    replicas = Replicas()
+    a, b, c = (replicas(name) for name in "abc")
+    a.report("a", W, 1, 5, 1)
+    tell(a, b)
+    tell(b, c)
+    with b.follow() as changes:
+        replicas.clock.now += 60
+        a.report("a", W, 0, 7, 0)
+        a.report("a", D, 0, 1, 0)
+        tell(a, b)
+        assert not b.pending  # nobody passes on what everybody hears from the source
+        b.gone("a")
+        assert b.pending
+        message = changes.take()
+        assert not b.pending
+    assert message is not None
+    c.merge(message)
+    assert c.last_hour([W]).value == 12
+    assert (c.last_hour([D]).value, c.last_request(D)) == (1, replicas.clock.now)
+
+
+def test_nothing_old_is_said_again_of_a_process_that_is_gone() -> None:
+    replicas = Replicas()
+    a, b = replicas("a"), replicas("b")
+    a.report("a", W, 0, 5, 0)
+    tell(a, b)
+    replicas.clock.now += LAST_WORDS_SECONDS + 60
+    with b.follow() as changes:
+        b.gone("a")
+        message = changes.take()
+    assert message is None or W not in message.decode()
 
 
 @pytest.mark.parametrize(

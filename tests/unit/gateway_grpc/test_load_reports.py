@@ -98,3 +98,37 @@ async def test_requests_that_ended_while_an_envoy_was_away_are_over() -> None:
                     await asyncio.sleep(0.01)
             assert ledger.in_flight([B]) == 1
             stream.cancel()
+
+
+async def test_a_visitor_is_sent_away_just_after_a_report_when_the_process_is_about_to_end() -> None:
+    """What it says while it is being sent away would be lost: until the next report it has heard."""
+    told = Told()
+    reports = LoadReports(told, visit_seconds=60)
+    async with serving(reports) as stub:
+        visitor = stub.StreamLoadStats()
+        await visitor.write(report("one", A=(2, 2)))
+        await told.next()
+        assert await visitor.read() is not grpc.aio.EOF  # what it is to report
+        reports.leaving = True
+        going = asyncio.ensure_future(visitor.read())
+        assert not (await asyncio.wait([going], timeout=0.3))[0]  # not before it has reported
+        await visitor.write(report("one", A=(1, 1)))
+        assert await told.next() == [("one", A, 1, 1, 0), ("one", None, 0, 0, 0)]
+        assert await going is grpc.aio.EOF
+        newcomer = stub.StreamLoadStats()
+        await newcomer.write(report("two", A=(0, 3)))
+        assert await told.next() == [("two", A, 0, 3, 0), ("two", None, 0, 0, 0)]
+        assert await newcomer.read() is not grpc.aio.EOF  # it counts from now on
+        assert await newcomer.read() is grpc.aio.EOF
+
+
+async def test_the_envoy_beside_the_process_reports_to_the_end() -> None:
+    told = Told()
+    reports = LoadReports(told)
+    reports.leaving = True
+    async with serving(reports) as stub:
+        stream = stub.StreamLoadStats()
+        for number in (1, 2, 3):
+            await stream.write(report("one", A=(0, number)))
+            assert ("one", A, 0, number, 0) in await told.next()
+        stream.cancel()

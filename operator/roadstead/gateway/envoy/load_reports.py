@@ -29,11 +29,16 @@ class Counts(Protocol):
 
 
 class LoadReports(lrs_pb2_grpc.LoadReportingServiceServicer):  # type: ignore[misc]
-    """Takes the reports of Envoys. ``visit_seconds`` as in ``discovery.Discovery``."""
+    """Takes the reports of Envoys. ``visit_seconds`` as in ``discovery.Discovery``.
+
+    ``leaving`` is set when this process is about to end: whoever visits goes with its next report. What an Envoy says to somebody who
+    can't pass it on any more is lost.
+    """
 
     def __init__(self, counts: Counts, visit_seconds: float | None = None) -> None:
         self._counts = counts
         self._visit_seconds = visit_seconds
+        self.leaving = False
 
     async def StreamLoadStats(self, requests: AsyncIterator[Any], context: grpc.aio.ServicerContext) -> AsyncGenerator[Any, None]:  # noqa: N802 - gRPC's name
         """One stream of one Envoy."""
@@ -51,7 +56,8 @@ class LoadReports(lrs_pb2_grpc.LoadReportingServiceServicer):  # type: ignore[mi
                 yield lrs_pb2.LoadStatsResponse(send_all_clusters=True, load_reporting_interval=interval)
             # The first message says who speaks; of an Envoy that comes from elsewhere it tells too what was counted on the way.
             busy = self._take(node, request, busy)
-            if self._visit_seconds is not None and loop.time() - came >= self._visit_seconds:
+            # Just after a report: until the next one it hears that it has to go.
+            if self._visit_seconds is not None and (self.leaving or loop.time() - came >= self._visit_seconds):
                 return
             await asyncio.sleep(0)
 

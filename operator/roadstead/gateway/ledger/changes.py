@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 
@@ -13,16 +13,21 @@ class Changes:
 
     def __init__(self, told: Callable[[Changes], bytes]) -> None:
         self.urgent = asyncio.Event()
-        self.minutes: defaultdict[str, set[int]] = defaultdict(set)
-        """Minutes that were counted in here, by endpoint."""
+        self.minutes: defaultdict[tuple[str, str], set[int]] = defaultdict(set)
+        """Minutes that were counted in, by origin and endpoint."""
         self.nodes: set[str] = set()
         self.demanded: set[str] = set()
         self.processes: set[str] = set()
         self._told = told
 
+    @property
+    def pending(self) -> bool:
+        """Whether there is anything to take."""
+        return bool(self.minutes or self.nodes or self.processes)
+
     def take(self) -> bytes | None:
         """It all, once; None if there is nothing."""
-        if not (self.minutes or self.nodes or self.processes):
+        if not self.pending:
             return None
         told = self._told(self)
         self.minutes.clear()
@@ -52,10 +57,15 @@ class Followers:
         finally:
             self._all.discard(changes)
 
-    def counted(self, key: str, minute: int) -> None:
-        """Something was counted in for an endpoint."""
+    @property
+    def pending(self) -> bool:
+        """Whether any of them has something to take."""
+        return any(each.pending for each in self._all)
+
+    def counted(self, origin: str, key: str, minutes: Iterable[int]) -> None:
+        """In these minutes something was counted for an endpoint, or is to be said again."""
         for each in self._all:
-            each.minutes[key].add(minute)
+            each.minutes[origin, key].update(minutes)
 
     def flown(self, node: str) -> None:
         """The requests in flight at an Envoy have changed."""

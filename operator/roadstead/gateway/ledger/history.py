@@ -87,6 +87,15 @@ class History:
         wanted = sorted(minutes)
         return _numbered(series.minutes, wanted), _numbered(series.hours, sorted({minute // MINUTES for minute in wanted}))
 
+    def counted_since(self, at: float, prefix: str) -> Iterator[tuple[str, str, list[int]]]:
+        """Minutes since then that something was counted in, by origin (of those so named) and endpoint."""
+        first = self.minute(at)
+        for origin, endpoints in self._origins.items():
+            if origin.startswith(prefix):
+                for key, series in endpoints.items():
+                    if minutes := [number for number in series.minutes if number >= first]:
+                        yield origin, key, minutes
+
     def everything(self) -> Iterator[tuple[str, str, Buckets]]:
         """All there is to tell, by origin and endpoint. Counting may go on between two steps."""
         for origin in list(self._origins):

@@ -8,7 +8,7 @@ the hour.
 from __future__ import annotations
 
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -24,6 +24,8 @@ from roadstead.gateway.ledger.state import State, read
 from roadstead.gateway.ledger.totals import Totals
 
 RETENTION_SECONDS: Final = 31 * 86_400.0
+LAST_WORDS_SECONDS: Final = 300.0
+"""How far back it is said again what one counted that is gone."""
 BUCKETS_A_PART: Final = 2000
 """Minutes and hours in one message of the whole state: 150 KB at most, a few milliseconds to write or read."""
 
@@ -70,6 +72,8 @@ class Ledger:
         self._flying, self._wanted = self._present.flying, self._present.wanted
         self._named: defaultdict[str, set[str]] = defaultdict(set)
         """Clusters that an Envoy has named in the report that is coming in."""
+        self.reports: Counter[str] = Counter()
+        """Reports that were told here, by Envoy."""
         self._followers = Followers(self._told)
         # Whatever an earlier life of this process held is over: peers are to hear so.
         self._wanted.merge(process, self._version(now), {})
@@ -97,6 +101,7 @@ class Ledger:
     def reported(self, node: str) -> None:
         """The Envoy's report is complete: what it hasn't named, it doesn't know any more."""
         now, named = self._clock(), self._named.pop(node, set())
+        self.reports[node] += 1
         register = self._flying.writers.get(node)
         if register is None:
             self._flying.merge(node, self._version(now), {})
@@ -110,9 +115,15 @@ class Ledger:
         return node in self._flying.writers
 
     def gone(self, node: str) -> None:
-        """The pod of that Envoy and of the process beside it is gone; a mere silence is no reason to say so."""
+        """The pod of that Envoy and of the process beside it is gone; a mere silence is no reason to say so.
+
+        What it counted last is said again: who came meanwhile may have asked us before we heard it, and never have reached that process.
+        """
         now = self._clock()
         self._named.pop(node, None)
+        del self.reports[node]
+        for origin, key, minutes in self._history.counted_since(now - LAST_WORDS_SECONDS, f"{node}/"):
+            self._followers.counted(origin, key, minutes)
         if node in self._flying.writers:
             self._flying.merge(node, self._version(now), {})
             self._followers.flown(node)
@@ -134,7 +145,7 @@ class Ledger:
         """Add (slot, amount) pairs to what this process has counted for an endpoint."""
         self._history.add(self._origin, key, at, counts)
         self.totals.add(key, at, counts)
-        self._followers.counted(key, self._history.minute(at))
+        self._followers.counted(self._origin, key, (self._history.minute(at),))
 
     def set_demand(self, key: str, held: int, waking: bool) -> None:
         """So many requests are held in this process for a Workload (``namespace/name``), and it wakes it or doesn't."""
@@ -203,6 +214,11 @@ class Ledger:
 
     # What is told and heard
 
+    @property
+    def pending(self) -> bool:
+        """Whether some listener has not been told yet of what has changed."""
+        return self._followers.pending
+
     def follow(self) -> AbstractContextManager[Changes]:
         """Collect, for one listener, what changes here from now on."""
         return self._followers.follow()
@@ -230,10 +246,12 @@ class Ledger:
 
     def _told(self, changes: Changes) -> bytes:
         """The present values of what has changed."""
-        counts = {key: self._history.said(self._origin, key, minutes) for key, minutes in changes.minutes.items()}
+        counts: defaultdict[str, dict[str, Buckets]] = defaultdict(dict)
+        for (origin, key), minutes in changes.minutes.items():
+            counts[origin][key] = self._history.said(origin, key, minutes)
         return self._written(
-            counts={self._origin: counts} if counts else {},
-            requested=self._requested.told(counts),
+            counts=counts,
+            requested=self._requested.told({key for _, key in changes.minutes}),
             demanded=self._demanded.told(changes.demanded),
             flying={node: _register(self._flying.writers[node]) for node in changes.nodes if node in self._flying.writers},
             wanted={name: _register(self._wanted.writers[name]) for name in changes.processes if name in self._wanted.writers},

@@ -1,0 +1,117 @@
+"""What a gateway process counts outlives it to the last request, also when other replicas' Envoys reported to it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import grpc
+import httpx
+import pytest
+
+from hack.cluster.control import ControlCluster
+from roadstead.api.identity import object_id
+from roadstead.counts import CALL, Figures, Question, key
+from roadstead.tls import SNI, Certificates
+from tests.clusters import wait_for
+from tests.support.callers import calling
+from tests.support.gateways import CERTIFICATES, Replica, gateway_access, two_gateways, unstarted
+from tests.support.place import Place
+from tests.support.pods import Pod, pod
+
+PAUSES = [0.0, pytest.param(0.35, marks=pytest.mark.long), pytest.param(0.7, marks=pytest.mark.long)]
+"""Seconds before the end of the other is begun: a report comes every second."""
+
+
+@pytest.fixture(scope="module")
+def served() -> Iterator[Pod]:
+    with pod() as one:
+        yield one
+
+
+@pytest.mark.parametrize("pause", PAUSES)
+def test_what_an_envoy_reports_to_a_replica_that_ends_is_known(cluster: ControlCluster, namespace: str, served: Pod, pause: float) -> None:
+    """As in each rollout: an Envoy is there before the process beside it, and reports to a sibling, which ends once it is ready."""
+    with ExitStack() as stack:
+        old, new = unstarted(cluster, gateway_access(cluster), ROADSTEAD_DRAIN_SECONDS="1")
+        stack.callback(old.stop)
+        stack.callback(new.stop)
+        old.start_process()
+        old.start_envoy()
+        place = Place(cluster, namespace, new)
+        name = place.workload(served)
+        old.wait_ready()
+        new.start_envoy()
+        wait_for(lambda: reporting(new), "the newcomer's Envoy to report to the other", 30)
+        new.start_process()
+        new.wait_ready()
+        with calling((new,), place.prefix(name) + "/", place.token) as called:
+            wait_for(lambda: called.answered > 200, "requests", 60)
+            time.sleep(pause)
+            old.stop()
+            known = called.answered
+            wait_for(lambda: called.answered > known + 200, "requests without the other", 60)
+        assert called.failed == []
+        told = known_to(new, cluster.state / CERTIFICATES, key("workloads", object_id("workloads", namespace, name)))
+        assert told == called.answered
+
+
+def test_a_newcomer_is_ready_when_it_has_been_told_what_the_others_know(cluster: ControlCluster) -> None:
+    """With its readiness a rollout ends the next of the others."""
+    with ExitStack() as stack:
+        silent, new = unstarted(cluster, gateway_access(cluster))
+        stack.callback(silent.stop)
+        stack.callback(new.stop)
+        new.start_envoy()
+        new.start_process()
+        wait_for(lambda: "Configures Envoy" in new.log() and reporting(new), "all but the other's word", 30)
+        time.sleep(3)
+        assert not new.ready()
+        silent.start_process()
+        silent.start_envoy()
+        wait_for(new.ready, "the newcomer to be ready with the other's word", 10)
+
+
+def test_what_is_counted_while_a_replica_drains_is_known(cluster: ControlCluster, namespace: str, served: Pod) -> None:
+    with ExitStack() as stack:
+        one, other = stack.enter_context(two_gateways(cluster, gateway_access(cluster), ROADSTEAD_DRAIN_SECONDS="2"))
+        place = Place(cluster, namespace, other)
+        name = place.workload(served)
+        time.sleep(3)  # an Envoy counts what is new to it from its next report on
+        with calling((one, other), place.prefix(name) + "/", place.token) as called:
+            wait_for(lambda: called.answered > 400, "requests", 60)
+            one.stop()
+            known = called.answered
+            wait_for(lambda: called.answered > known + 200, "requests without the other", 60)
+        assert called.failed == []
+        told = known_to(other, cluster.state / CERTIFICATES, key("workloads", object_id("workloads", namespace, name)))
+        assert told == called.answered
+
+
+def reporting(one: Replica) -> bool:
+    """Whether its Envoy reports its load to anybody: beside its configuration, that is all it asks for."""
+    try:
+        said = httpx.get(f"http://127.0.0.1:{one.ports['admin']}/stats?filter=^cluster.control.upstream_rq_active$", timeout=5).text
+    except httpx.TransportError:  # it has just been started
+        return False
+    return said.strip().endswith(": 2")
+
+
+def known_to(one: Replica, certificates: Path, endpoint: str) -> int:
+    """Requests to an endpoint that a process knows of, once nothing is added any more: an Envoy may report six seconds late."""
+    credentials = Certificates(certificates).grpc_client()
+    question = Question(endpoints=[endpoint]).model_dump_json().encode()
+    with grpc.secure_channel(f"127.0.0.1:{one.ports['peer']}", credentials, [("grpc.ssl_target_name_override", SNI)]) as channel:
+
+        def ask() -> int:
+            found = Figures.model_validate_json(channel.unary_unary(CALL)(question, timeout=10)).requests
+            assert found is not None
+            return found
+
+        counts = [ask()]
+        while len(counts) < 8 or counts[-1] != counts[-8]:
+            time.sleep(1)
+            counts.append(ask())
+    return counts[-1]
