@@ -97,8 +97,8 @@ async def attacking(envoy: LoneEnvoy, settings: bytes = b"") -> AsyncIterator[At
 
 
 @asynccontextmanager
-async def bystander(envoy: LoneEnvoy, growth_mib: int = GROWTH_MIB) -> AsyncIterator[None]:
-    """Another client, which is served all the while, and memory that stays within bounds."""
+async def bystander(envoy: LoneEnvoy, growth_mib: int = GROWTH_MIB, refused: float = 0.0) -> AsyncIterator[None]:
+    """Another client, which is served all the while (but for a share that may be refused), and memory that stays within bounds."""
     before, most, answers = resident_mib(envoy.process.pid), 0.0, []
     stop = asyncio.Event()
 
@@ -114,7 +114,8 @@ async def bystander(envoy: LoneEnvoy, growth_mib: int = GROWTH_MIB) -> AsyncIter
     stop.set()
     await task
     print(f"{len(answers)} answers, {most - before:.1f} MiB more")
-    assert set(answers) == {200}, answers
+    assert set(answers) <= {200, 503}, answers
+    assert answers.count(503) <= refused * len(answers), answers
     assert most - before < growth_mib
     assert envoy.process.returncode is None, envoy.log()
 
@@ -232,7 +233,8 @@ async def test_one_who_reads_no_answers_is_cut_off_before_memory_is_short() -> N
 
     async with lone_envoy(memory_bytes=MEMORY_MIB * MIB) as envoy:
         await envoy.pods(await envoy.listen(talkative))
-        async with bystander(envoy, MEMORY_MIB), attacking(envoy, b"\0\4\0\0\0\0") as attacker:
+        # On a busy machine Envoy looks at its memory later than every tenth of a second, and may have come to its last means meanwhile.
+        async with bystander(envoy, MEMORY_MIB, refused=0.05), attacking(envoy, b"\0\4\0\0\0\0") as attacker:
             attacker.read()
             for number in range(400):
                 assert await attacker.send(raw(1, END_HEADERS | END_STREAM, 1 + 2 * number, request("/large")))

@@ -14,6 +14,7 @@ import pytest
 
 from hack.cluster.control import free_ports
 from roadstead.api.container import Protocol
+from roadstead.gateway.envoy.load_reports import INTERVAL_SECONDS
 from tests.support.lone_envoy import (
     HOST,
     PREFIX,
@@ -62,6 +63,40 @@ async def test_a_dead_pod_costs_no_request(envoy: LoneEnvoy) -> None:
     answers = await asyncio.gather(*(envoy.get(f"/{n}", method="POST", body=body) for n in range(60)))
     assert Counter(answer.status for answer in answers) == {200: 60}
     assert echo.bodies == [body] * 60
+
+
+@pytest.mark.parametrize("others", [0, 1])
+async def test_what_is_under_way_at_a_pod_that_is_not_ready_any_more_counts(envoy: LoneEnvoy, others: int) -> None:
+    """It may be too busy for its probe: of all pods, it isn't the one that has nothing to do. Nobody else is sent there."""
+    busy, free = asyncio.Event(), Echo()
+
+    async def slow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while await read_head(reader) is not None:
+            await busy.wait()
+            writer.write(reply(200, b"at last"))
+
+    pod = await envoy.listen(slow)
+    await envoy.pods(pod)
+    await reported(envoy, 0)
+    waiting = [asyncio.create_task(envoy.get("/slow")) for _ in range(3)]
+    await reported(envoy, 3)
+    await envoy.pods(*[await envoy.listen(free) for _ in range(others)], unready=(pod,))
+    answers = await asyncio.gather(*(envoy.get(f"/{n}") for n in range(20)))
+    assert Counter(answer.status for answer in answers) == {200 if others else 503: 20}
+    await asyncio.sleep(2 * INTERVAL_SECONDS)
+    assert envoy.counts.in_progress == 3
+    busy.set()
+    assert {answer.status for answer in await asyncio.gather(*waiting)} == {200}
+    await reported(envoy, 0)
+    assert envoy.counts.issued == 3 + 20 * others
+
+
+async def reported(envoy: LoneEnvoy, in_progress: int) -> None:
+    """Return when Envoy has reported twice, the last time so many requests under way."""
+    await asyncio.sleep(2 * INTERVAL_SECONDS)
+    async with asyncio.timeout(10):
+        while envoy.counts.in_progress != in_progress:  # noqa: ASYNC110 - it is about another process
+            await asyncio.sleep(0.05)
 
 
 @pytest.mark.parametrize("remembered", [False, True])

@@ -16,8 +16,8 @@ from roadstead.api.identity import object_id
 from roadstead.counts import CALL, Figures, Question, key
 from roadstead.tls import SNI, Certificates
 from tests.clusters import wait_for
-from tests.support.callers import calling
-from tests.support.gateways import CERTIFICATES, Replica, gateway_access, two_gateways, unstarted
+from tests.support.callers import Called, calling
+from tests.support.gateways import CERTIFICATES, Replica, certificates, gateway_access, running_gateway, two_gateways, unstarted
 from tests.support.place import Place
 from tests.support.pods import Pod, pod
 
@@ -90,6 +90,35 @@ def test_what_is_counted_while_a_replica_drains_is_known(cluster: ControlCluster
         assert told == called.answered
 
 
+def test_what_is_counted_while_pods_roll_is_known(cluster: ControlCluster, namespace: str, served: Pod) -> None:
+    """Each pod is going, and gone, in the middle of a second in which it was asked."""
+    with ExitStack() as stack:
+        folder = certificates(cluster.state / CERTIFICATES)
+        one = stack.enter_context(running_gateway(cluster, gateway_access(cluster), certificates=folder))
+        second = stack.enter_context(pod())
+        place = Place(cluster, namespace, one)
+        name = place.workload(served)
+        time.sleep(3)
+        with calling((one,), place.prefix(name) + "/", place.token) as called:
+            for leaving, staying in ((served, second), (second, served)):
+                wait_more(called)
+                place.pods(name, staying)
+                wait_more(called)
+                place.pods(name, staying, leaving=leaving)
+                time.sleep(0.5)
+                place.pods(name, staying, gone=leaving)
+                wait_more(called)
+                time.sleep(2)  # its last answers are over, and told
+                cluster.kubectl("delete", "endpointslice", f"{name}-{leaving.port}", "-n", namespace)
+        assert called.failed == []
+        assert known_to(one, folder, key("workloads", object_id("workloads", namespace, name))) == called.answered
+
+
+def wait_more(called: Called) -> None:
+    known = called.answered
+    wait_for(lambda: called.answered > known + 100, "more requests", 60)
+
+
 def reporting(one: Replica) -> bool:
     """Whether its Envoy reports its load to anybody: beside its configuration, that is all it asks for."""
     try:
@@ -99,9 +128,9 @@ def reporting(one: Replica) -> bool:
     return said.strip().endswith(": 2")
 
 
-def known_to(one: Replica, certificates: Path, endpoint: str) -> int:
+def known_to(one: Replica, folder: Path, endpoint: str) -> int:
     """Requests to an endpoint that a process knows of, once nothing is added any more: an Envoy may report six seconds late."""
-    credentials = Certificates(certificates).grpc_client()
+    credentials = Certificates(folder).grpc_client()
     question = Question(endpoints=[endpoint]).model_dump_json().encode()
     with grpc.secure_channel(f"127.0.0.1:{one.ports['peer']}", credentials, [("grpc.ssl_target_name_override", SNI)]) as channel:
 

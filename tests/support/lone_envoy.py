@@ -118,16 +118,17 @@ class Answered:
 
 @dataclass
 class Counts:
-    """What Envoy reports: requests begun and 5xx in all, and those under way now."""
+    """What Envoy reports of the endpoint: requests begun and 5xx in all, and those under way now."""
 
     issued: int = 0
     errors: int = 0
     in_progress: int = 0
 
     def report(self, node: str, cluster: str, in_progress: int, issued: int, errors: int) -> None:
-        self.issued += issued
-        self.errors += errors
-        self.in_progress = in_progress
+        if cluster.partition(".")[0] == CLUSTER:
+            self.issued += issued
+            self.errors += errors
+            self.in_progress = in_progress
 
     def reported(self, node: str) -> None:
         """Nothing to do at the end of a report."""
@@ -164,9 +165,11 @@ class LoneEnvoy:
         await serving(self.stack, upstream, port, **options)
         return HOST, port
 
-    async def pods(self, *addresses: tuple[str, int], protocol: Protocol = Protocol.HTTP) -> None:
+    async def pods(
+        self, *addresses: tuple[str, int], unready: tuple[tuple[str, int], ...] = (), protocol: Protocol = Protocol.HTTP
+    ) -> None:
         """These are the pods of the endpoint now; returns when Envoy knows."""
-        self.upstreams.put(CLUSTER, protocol, addresses)
+        self.upstreams.put(CLUSTER, protocol, addresses, unready)
         await self.upstreams.acknowledged(CLUSTER)
 
     async def send(self, request: bytes, *, seconds: float = 20) -> Answered:

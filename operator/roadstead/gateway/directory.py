@@ -30,8 +30,8 @@ KEEP_SECONDS: Final = 60.0
 class Upstreams(Protocol):
     """What Envoy is told."""
 
-    def put(self, cluster: str, protocol: Wire, addresses: Iterable[Address]) -> None:
-        """Make or change a cluster."""
+    def put(self, cluster: str, protocol: Wire, addresses: Iterable[Address], unready: Iterable[Address] = ()) -> None:
+        """Make or change a cluster. Nobody is sent to the pods that are unready, but what is under way there counts."""
 
     def drop(self, cluster: str) -> None:
         """Take it away."""
@@ -204,22 +204,23 @@ class Directory:
         """Bring what Envoy knows of a target, and whether it is open, into line with the mirrors."""
         parts = self._slices.get(target.serving, {}).values()
         ready = [address for part in parts for address in part.ready]
-        addresses = ready or [address for part in parts for address in part.leaving]
+        leaving = [address for part in parts for address in part.leaving]
+        unready = [address for part in parts for address in part.unready]
+        addresses = ready or leaving
         if ready and not target.ready:
             target.epoch += 1
         target.ready = bool(ready)
         if not target.ready:
             target.open = False
-        if addresses:
-            protocol = next(part.protocol for part in parts if (part.ready if ready else part.leaving))
-            self._reach(target, protocol, addresses)
-        elif coming := next((part for part in parts if part.coming), None):
-            # Envoy counts a cluster's requests from its next load report on: it is to know the cluster before the first one comes.
-            self._reach(target, coming.protocol, [])
+        if addresses or unready:
+            # Envoy counts a cluster's requests from its next load report on, and none at a pod that it isn't told of any more: it is to
+            # know a pod before the first one comes, and until the last is over.
+            protocol = next(part.protocol for part in parts if (part.ready if ready else part.leaving if leaving else part.unready))
+            self._reach(target, protocol, addresses, [*(leaving if ready else ()), *unready])
         elif target.cluster:
             self._fade(target, emptied=True)
 
-    def _reach(self, target: Target, protocol: Wire, addresses: list[Address]) -> None:
+    def _reach(self, target: Target, protocol: Wire, addresses: list[Address], unready: list[Address]) -> None:
         cluster = target.figures if protocol is Wire.HTTP else f"{target.figures}.{protocol}"
         if cluster != target.cluster:
             if target.cluster:  # another protocol: verdicts that Envoy keeps name the old one for a moment
@@ -227,7 +228,7 @@ class Directory:
             target.cluster, target.open = cluster, False
         if (timer := self._fading.pop(cluster, None)) is not None:
             timer.cancel()
-        self._upstreams.put(cluster, protocol, addresses)
+        self._upstreams.put(cluster, protocol, addresses, unready)
         if target.ready and not target.open and target not in self._waits:
             self._waits[target] = asyncio.create_task(self._open(target))
 

@@ -58,14 +58,14 @@ class EndpointView:
 
 @dataclass(frozen=True, slots=True)
 class SliceView:
-    """Part of the endpoints of a Workload's Service: pods that are ready, and pods that are going and answer still."""
+    """Part of the endpoints of a Workload's Service: pods that are ready, pods that are going and answer still, and all others."""
 
     workload: str
     protocol: Protocol
     ready: tuple[Address, ...]
     leaving: tuple[Address, ...]
-    coming: bool = False
-    """It has pods that aren't ready yet."""
+    unready: tuple[Address, ...] = ()
+    """Not yet, not at the moment, or not any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,20 +122,19 @@ def slice_view(body: Body) -> SliceView:
     """Of an EndpointSlice of a Service of ours. A condition that isn't there means what Kubernetes says it means (discovery/v1)."""
     ready: list[Address] = []
     leaving: list[Address] = []
-    coming = False
+    unready: list[Address] = []
     port: Body = next(iter(body.get("ports") or ()), {})
     for endpoint in body.get("endpoints") or () if body.get("addressType") != "FQDN" else ():  # a name is nothing to Envoy's EDS
         conditions = endpoint.get("conditions") or {}
-        chosen = ready if conditions.get("ready", True) else leaving if conditions.get("serving", False) else None
-        coming = coming or (chosen is None and bool(port.get("port")) and not conditions.get("terminating", False))
-        if chosen is not None and port.get("port"):
+        chosen = ready if conditions.get("ready", True) else leaving if conditions.get("serving", False) else unready
+        if port.get("port"):
             chosen.extend((address, int(port["port"])) for address in endpoint.get("addresses") or ())
     return SliceView(
         workload=(body["metadata"].get("labels") or {}).get(SERVICE_LABEL, ""),
         protocol=PROTOCOLS.get(port.get("appProtocol") or "", Protocol.HTTP),
         ready=tuple(sorted(ready)),
         leaving=tuple(sorted(leaving)),
-        coming=coming,
+        unready=tuple(sorted(unready)),
     )
 
 

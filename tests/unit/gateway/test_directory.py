@@ -39,6 +39,25 @@ async def test_pods_come_and_go_and_the_last_one_stays_while_it_drains() -> None
     assert world.envoy.clusters == {}
 
 
+async def test_envoy_is_told_of_pods_until_they_are_gone_since_what_is_under_way_there_counts() -> None:
+    world = World()
+    world.workload()
+    world.pods(POD, OTHER)
+    await settle()
+    cluster = world.target().cluster
+    world.pods(POD, leaving=(OTHER,))  # fewer pods: nobody new
+    assert (world.envoy.clusters[cluster][1], world.envoy.unready[cluster]) == ((POD,), (OTHER,))
+    world.pods(unready=(POD, OTHER))  # too busy for its probe, and about to end
+    assert (world.envoy.clusters[cluster][1], world.envoy.unready[cluster]) == ((), (POD, OTHER))
+    assert not world.target().open
+    await asyncio.sleep(2 * KEEP_SECONDS)
+    assert world.envoy.unready[cluster] == (POD, OTHER)
+    world.pods(POD)
+    await settle()
+    assert world.target().open
+    assert (world.envoy.clusters[cluster][1], world.envoy.unready[cluster]) == ((POD,), ())
+
+
 async def test_one_that_comes_back_in_time_keeps_its_cluster() -> None:
     world = World()
     world.workload()
@@ -180,9 +199,10 @@ async def test_envoy_knows_a_cluster_before_its_first_pod_is_ready() -> None:
     """It counts requests from its next load report on, so that those who waited would else not be counted."""
     world = World()
     world.workload()
-    world.pods(coming=True, protocol=Protocol.H2C)
+    world.pods(unready=(POD,), protocol=Protocol.H2C)
     target = world.target()
     assert world.envoy.clusters == {f"{target.figures}.h2c": (Protocol.H2C, ())}
+    assert world.envoy.unready == {f"{target.figures}.h2c": (POD,)}
     await settle()
     assert not target.open
     world.pods(POD, protocol=Protocol.H2C)

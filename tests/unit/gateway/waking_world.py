@@ -21,6 +21,7 @@ class Envoy:
     """What the directory told it. ``hold`` keeps it from acknowledging."""
 
     clusters: dict[str, tuple[Protocol, tuple[Address, ...]]] = field(default_factory=dict)
+    unready: dict[str, tuple[Address, ...]] = field(default_factory=dict)
     told: list[str] = field(default_factory=list)
     free: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -30,8 +31,9 @@ class Envoy:
     def hold(self) -> None:
         self.free.clear()
 
-    def put(self, cluster: str, protocol: Protocol, addresses: Iterable[Address]) -> None:
+    def put(self, cluster: str, protocol: Protocol, addresses: Iterable[Address], unready: Iterable[Address] = ()) -> None:
         self.clusters[cluster] = protocol, tuple(addresses)
+        self.unready[cluster] = tuple(unready)
         self.told.append(cluster)
 
     def drop(self, cluster: str) -> None:
@@ -96,12 +98,12 @@ class World:
         self,
         *ready: Address,
         leaving: tuple[Address, ...] = (),
-        coming: bool = False,
+        unready: tuple[Address, ...] = (),
         workload: str = "w",
         protocol: Protocol = Protocol.HTTP,
     ) -> None:
         old = self._slices.get(workload)
-        new = SliceView(workload, protocol, ready, leaving, coming)
+        new = SliceView(workload, protocol, ready, leaving, unready)
         self._slices[workload] = new
         self.directory.put_slice((NS, f"{workload}-abc"), old, new)
 

@@ -26,21 +26,9 @@ from tests.unit.gateway_grpc.rpc_talker import (
     Server,
     next_words,
     quiet,
-    talking,
     word,
     words,
 )
-
-
-@pytest.fixture
-def server() -> Server:
-    return Server()
-
-
-@pytest.fixture
-async def connect(server: Server) -> AsyncIterator[Connect]:
-    async with talking(server) as connected:
-        yield connected
 
 
 @pytest.mark.parametrize("said", [word(b"cut off")[:4], word(b"cut off")[:-1]], ids=["length", "message"])

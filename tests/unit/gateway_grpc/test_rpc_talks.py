@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from typing import Any
 
 import grpc.aio
@@ -26,21 +26,9 @@ from tests.unit.gateway_grpc.rpc_talker import (
     Server,
     next_words,
     quiet,
-    talking,
     word,
     words,
 )
-
-
-@pytest.fixture
-def server() -> Server:
-    return Server()
-
-
-@pytest.fixture
-async def connect(server: Server) -> AsyncIterator[Connect]:
-    async with talking(server) as connected:
-        yield connected
 
 
 async def test_several_messages_in_one_frame_are_several(connect: Connect) -> None:

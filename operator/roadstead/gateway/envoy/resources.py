@@ -11,6 +11,7 @@ from importlib.resources import files as package_files
 from typing import Any, Final
 
 from envoy.config.cluster.v3 import cluster_pb2
+from envoy.config.core.v3 import health_check_pb2
 from envoy.config.endpoint.v3 import endpoint_pb2
 from envoy.config.route.v3 import route_pb2
 from envoy.extensions.filters.http.lua.v3 import lua_pb2  # noqa: F401 - ParseDict needs to know its type
@@ -90,14 +91,21 @@ def http_options(protocol: Protocol) -> dict[str, Any]:
     }
 
 
-def assignment(name: str, addresses: Iterable[Address]) -> endpoint_pb2.ClusterLoadAssignment:
-    """Its pods. Where there is none, or none can be reached, Envoy says so itself (``_own_words`` of listener.py)."""
+def assignment(name: str, addresses: Iterable[Address], unready: Iterable[Address] = ()) -> endpoint_pb2.ClusterLoadAssignment:
+    """Its pods. Where there is none, or none can be reached, Envoy says so itself (``_own_words`` of listener.py).
+
+    The unready ones get no new requests. What they were sent before goes on, and stays in the load reports.
+    """
     found = endpoint_pb2.ClusterLoadAssignment(cluster_name=name)
     locality = found.endpoints.add()
     locality.locality.zone = "pods"
-    for host, port in addresses:
-        socket = locality.lb_endpoints.add().endpoint.address.socket_address
-        socket.address, socket.port_value = host, port
+    healthy = tuple(addresses)
+    unhealthy = sorted({*unready}.difference(healthy))  # a pod may be in two slices for a moment, and Envoy takes the first word
+    for status, pods in ((health_check_pb2.UNKNOWN, healthy), (health_check_pb2.DRAINING, unhealthy)):
+        for host, port in pods:
+            pod = locality.lb_endpoints.add(health_status=status)
+            socket = pod.endpoint.address.socket_address
+            socket.address, socket.port_value = host, port
     return found
 
 
@@ -209,12 +217,12 @@ class EnvoyUpstreams:
         self._protocols: dict[str, Protocol] = {}
         """Of the clusters that are told already: to build one costs as much as all the rest of a change."""
 
-    def put(self, cluster_name: str, protocol: Protocol, addresses: Iterable[Address]) -> None:
+    def put(self, cluster_name: str, protocol: Protocol, addresses: Iterable[Address], unready: Iterable[Address] = ()) -> None:
         """Make or change a cluster."""
         if self._protocols.get(cluster_name) is not protocol:
             self._protocols[cluster_name] = protocol
             self._store.put(CLUSTERS, cluster_name, cluster(cluster_name, protocol))
-        self._store.put(ENDPOINTS, cluster_name, assignment(cluster_name, addresses))
+        self._store.put(ENDPOINTS, cluster_name, assignment(cluster_name, addresses, unready))
 
     def drop(self, cluster_name: str) -> None:
         """Take it away."""
