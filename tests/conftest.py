@@ -18,6 +18,7 @@ settings.register_profile("roadstead", deadline=None, suppress_health_check=[Hea
 settings.load_profile("roadstead")
 # A shell has what it starts in the background ignore Ctrl-C, and so would the commands that tests interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+os.environ.setdefault("PYTHONFAULTHANDLER", "1")  # should a process that tests start die in an extension, it says where
 LONG = os.environ.get("ROADSTEAD_LONG") == "1"
 
 

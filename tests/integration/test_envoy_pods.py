@@ -14,7 +14,6 @@ import pytest
 
 from hack.cluster.control import free_ports
 from roadstead.api.container import Protocol
-from roadstead.gateway.envoy.load_reports import INTERVAL_SECONDS
 from tests.support.lone_envoy import (
     HOST,
     PREFIX,
@@ -83,7 +82,7 @@ async def test_what_is_under_way_at_a_pod_that_is_not_ready_any_more_counts(envo
     await envoy.pods(*[await envoy.listen(free) for _ in range(others)], unready=(pod,))
     answers = await asyncio.gather(*(envoy.get(f"/{n}") for n in range(20)))
     assert Counter(answer.status for answer in answers) == {200 if others else 503: 20}
-    await asyncio.sleep(2 * INTERVAL_SECONDS)
+    await two_reports(envoy)
     assert envoy.counts.in_progress == 3
     busy.set()
     assert {answer.status for answer in await asyncio.gather(*waiting)} == {200}
@@ -92,10 +91,17 @@ async def test_what_is_under_way_at_a_pod_that_is_not_ready_any_more_counts(envo
 
 
 async def reported(envoy: LoneEnvoy, in_progress: int) -> None:
-    """Return when Envoy has reported twice, the last time so many requests under way."""
-    await asyncio.sleep(2 * INTERVAL_SECONDS)
+    """Return when Envoy has reported twice, and so many requests under way."""
+    await two_reports(envoy)
     async with asyncio.timeout(10):
         while envoy.counts.in_progress != in_progress:  # noqa: ASYNC110 - it is about another process
+            await asyncio.sleep(0.05)
+
+
+async def two_reports(envoy: LoneEnvoy) -> None:
+    known = envoy.counts.reports
+    async with asyncio.timeout(15):
+        while envoy.counts.reports < known + 2:  # noqa: ASYNC110 - it is about another process
             await asyncio.sleep(0.05)
 
 

@@ -14,6 +14,9 @@ import pytest
 from hack.cluster.control import ControlCluster
 from roadstead.api.identity import object_id
 from roadstead.counts import CALL, Figures, Question, key
+from roadstead.gateway.control import REPORTS_SECONDS
+from roadstead.gateway.envoy.load_reports import INTERVAL_SECONDS
+from roadstead.gateway.parts import COUNTED_SECONDS
 from roadstead.tls import SNI, Certificates
 from tests.clusters import wait_for
 from tests.support.callers import Called, calling
@@ -45,11 +48,13 @@ def test_what_an_envoy_reports_to_a_replica_that_ends_is_known(cluster: ControlC
         old.wait_ready()
         new.start_envoy()
         wait_for(lambda: reporting(new), "the newcomer's Envoy to report to the other", 30)
+        visiting_since = time.monotonic()
         new.start_process()
         new.wait_ready()
         with calling((new,), place.prefix(name) + "/", place.token) as called:
             wait_for(lambda: called.answered > 200, "requests", 60)
             time.sleep(pause)
+            assert time.monotonic() - visiting_since < REPORTS_SECONDS, "too slow: its Envoy may have gone home already"
             old.stop()
             known = called.answered
             wait_for(lambda: called.answered > known + 200, "requests without the other", 60)
@@ -67,11 +72,12 @@ def test_a_newcomer_is_ready_when_it_has_been_told_what_the_others_know(cluster:
         new.start_envoy()
         new.start_process()
         wait_for(lambda: "Configures Envoy" in new.log() and reporting(new), "all but the other's word", 30)
-        time.sleep(3)
+        waiting_since = time.monotonic()
+        time.sleep(2)
         assert not new.ready()
         silent.start_process()
-        silent.start_envoy()
-        wait_for(new.ready, "the newcomer to be ready with the other's word", 10)
+        wait_for(new.ready, "the newcomer to be ready", 30)
+        assert time.monotonic() - waiting_since < COUNTED_SECONDS, "not with the other's word, but for having waited long enough"
 
 
 def test_what_is_counted_while_a_replica_drains_is_known(cluster: ControlCluster, namespace: str, served: Pod) -> None:
@@ -79,7 +85,7 @@ def test_what_is_counted_while_a_replica_drains_is_known(cluster: ControlCluster
         one, other = stack.enter_context(two_gateways(cluster, gateway_access(cluster), ROADSTEAD_DRAIN_SECONDS="2"))
         place = Place(cluster, namespace, other)
         name = place.workload(served)
-        time.sleep(3)  # an Envoy counts what is new to it from its next report on
+        wait_counted(name, place, one, other)
         with calling((one, other), place.prefix(name) + "/", place.token) as called:
             wait_for(lambda: called.answered > 400, "requests", 60)
             one.stop()
@@ -98,7 +104,7 @@ def test_what_is_counted_while_pods_roll_is_known(cluster: ControlCluster, names
         second = stack.enter_context(pod())
         place = Place(cluster, namespace, one)
         name = place.workload(served)
-        time.sleep(3)
+        wait_counted(name, place, one)
         with calling((one,), place.prefix(name) + "/", place.token) as called:
             for leaving, staying in ((served, second), (second, served)):
                 wait_more(called)
@@ -112,6 +118,14 @@ def test_what_is_counted_while_pods_roll_is_known(cluster: ControlCluster, names
                 cluster.kubectl("delete", "endpointslice", f"{name}-{leaving.port}", "-n", namespace)
         assert called.failed == []
         assert known_to(one, folder, key("workloads", object_id("workloads", namespace, name))) == called.answered
+
+
+def wait_counted(name: str, place: Place, *replicas: Replica) -> None:
+    """Return when their Envoys count its requests: from the next report on after they have learnt of it."""
+    cluster = f"{key('workloads', object_id('workloads', place.namespace, name))}::"
+    for one in replicas:
+        wait_for(lambda one=one: cluster in httpx.get(f"http://127.0.0.1:{one.ports['admin']}/clusters", timeout=5).text, "the cluster")
+    time.sleep(2 * INTERVAL_SECONDS)
 
 
 def wait_more(called: Called) -> None:

@@ -123,6 +123,7 @@ class Counts:
     issued: int = 0
     errors: int = 0
     in_progress: int = 0
+    reports: int = 0
 
     def report(self, node: str, cluster: str, in_progress: int, issued: int, errors: int) -> None:
         if cluster.partition(".")[0] == CLUSTER:
@@ -131,7 +132,7 @@ class Counts:
             self.in_progress = in_progress
 
     def reported(self, node: str) -> None:
-        """Nothing to do at the end of a report."""
+        self.reports += 1
 
 
 @dataclass

@@ -25,6 +25,8 @@ I = TypeVar("I")  # noqa: E741 - what identifies a V
 WORKLOAD, DEPLOYMENT = "workloads", "deployments"
 KEEP_SECONDS: Final = 60.0
 """How long Envoy keeps a cluster without pods: longer than it keeps verdicts that name it, and than its figures wait to be read."""
+PARTING_SECONDS: Final = 3.0
+"""How long a switched Deployment's cluster keeps the pods of the Workload before: until Envoy has reported what they were asked last."""
 
 
 class Upstreams(Protocol):
@@ -59,6 +61,8 @@ class Target:
     """How often it has become ready."""
     opened_at: float = 0.0
     """When it was last opened, by the loop's clock."""
+    parting: tuple[Address, ...] = ()
+    """Pods of the Workload that has served until a moment ago."""
 
     @property
     def figures(self) -> str:
@@ -194,11 +198,25 @@ class Directory:
             if self.ready((target.namespace, view.active)) or not usable:
                 if target.workload != view.wanted:
                     _keep(self._front, target.serving, target.id, None)
+                self._part(target)
                 target.workload = view.active
         self._tell(target)
         if target.serving != before:  # who waits there waits for another now
             self.changed(before)
             self.changed(target.serving)
+
+    def _part(self, target: Target) -> None:
+        """It is about to be served by another Workload."""
+        parting = tuple(address for part in self._slices.get(target.serving, {}).values() for address in part.ready)
+
+        def parted() -> None:
+            if target.parting is parting and self._targets.get((target.kind, target.id)) is target:
+                target.parting = ()
+                self._tell(target)
+
+        if parting:
+            target.parting = parting
+            asyncio.get_running_loop().call_later(PARTING_SECONDS, parted)
 
     def _tell(self, target: Target) -> None:
         """Bring what Envoy knows of a target, and whether it is open, into line with the mirrors."""
@@ -213,10 +231,11 @@ class Directory:
         if not target.ready:
             target.open = False
         if addresses or unready:
-            # Envoy counts a cluster's requests from its next load report on, and none at a pod that it isn't told of any more: it is to
-            # know a pod before the first one comes, and until the last is over.
-            protocol = next(part.protocol for part in parts if (part.ready if ready else part.leaving if leaving else part.unready))
-            self._reach(target, protocol, addresses, [*(leaving if ready else ()), *unready])
+            # Envoy counts a cluster's requests from its next load report on: it is to know the cluster before the first one comes. And it
+            # counts none at a pod that it isn't told of any more: it is to know the pod until the last one is over.
+            chosen = "ready" if ready else "leaving" if leaving else "unready"
+            protocol = next(part.protocol for part in parts if getattr(part, chosen))
+            self._reach(target, protocol, addresses, [*(leaving if ready else ()), *unready, *target.parting])
         elif target.cluster:
             self._fade(target, emptied=True)
 

@@ -36,8 +36,11 @@ from roadstead.tls import Certificates
 ATTACH_SECONDS: Final = 10.0
 """Longer than a sibling keeps our Envoy, and than that takes to connect."""
 COUNTED_SECONDS: Final = 20.0
-"""Longer than an Envoy takes to report for the first time after somebody to whom it reported has died: it asks again after five seconds."""
-HAND_OVER_SECONDS: Final = 5.0
+"""Longer than an Envoy takes to report for the first time after somebody to whom it reported has died (it asks again after five seconds),
+and than another replica takes to tell what it knows; not for as long as a pod that never answers is on the list.
+"""
+HAND_OVER_SECONDS: Final = 8.0
+"""Longer than an Envoy that was sent home by a sibling takes to come, and two reports."""
 LOOK_SECONDS: Final = 0.1
 
 
@@ -103,14 +106,14 @@ class Parts:
                     await self._store.configured()
 
     async def counted(self) -> None:
-        """Return once the Envoy beside us has reported its load for the first time, and the replicas have told all they know; at the latest
-        after COUNTED_SECONDS.
+        """Return once the Envoy beside us is known to report its load, here or to a sibling, and the replicas have told all they know; at
+        the latest after COUNTED_SECONDS.
 
         What the Envoy lets through before isn't in any report: it counts from when it is first answered, and what it learns of meanwhile
         from its next report on. And once this process is ready a rollout ends another one, with what only that one and we can know.
         """
-        await _within(COUNTED_SECONDS, lambda: self.ledger.knows(self._identity) and self.peers.complete)
-        await asyncio.sleep(1.5 * INTERVAL_SECONDS)
+        if await _within(COUNTED_SECONDS, lambda: self.ledger.knows(self._identity) and self.peers.complete):
+            await asyncio.sleep(1.5 * INTERVAL_SECONDS)
 
     async def close(self) -> None:
         """Hand over what is known here, once Envoy's last report has come and peers have been told of it."""
@@ -131,7 +134,9 @@ class Parts:
         self._replicas = replicas
         self.ledger.listed(replicas.keys())
         self.peers.set_peers(
-            f"[{address}]:{self._peer_port}" if ":" in address else f"{address}:{self._peer_port}" for address in replicas.values()
+            f"[{address}]:{self._peer_port}" if ":" in address else f"{address}:{self._peer_port}"
+            for name, address in replicas.items()
+            if name != self._identity
         )
 
     def _stale_seconds(self) -> float:
@@ -141,9 +146,10 @@ class Parts:
         self._upstreams.configure(platform.gateway.idle_timeout_seconds, platform.gateway.cold_start_limit_seconds)
 
 
-async def _within(seconds: float, condition: Callable[[], bool]) -> None:
-    """Return when it holds, at the latest after so long."""
+async def _within(seconds: float, condition: Callable[[], bool]) -> bool:
+    """Return when it holds, at the latest after so long; says whether it does."""
     with suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             while not condition():  # noqa: ASYNC110 - the ledger is bookkeeping, and knows no loop
                 await asyncio.sleep(LOOK_SECONDS)
+    return condition()

@@ -6,7 +6,7 @@ import asyncio
 
 from roadstead.api.container import Protocol
 from roadstead.api.identity import object_id
-from roadstead.gateway.directory import KEEP_SECONDS, WORKLOAD
+from roadstead.gateway.directory import KEEP_SECONDS, PARTING_SECONDS, WORKLOAD
 from roadstead.gateway.waking import Answer, Go, Held
 from tests.unit.gateway.waking_world import NS, POD, World, settle
 
@@ -147,13 +147,38 @@ async def test_a_deployment_follows_its_active_workload_without_a_gap() -> None:
     world.pods(OTHER, workload="b")
     assert target.open
     assert world.envoy.clusters[target.cluster][1] == (OTHER,)
+    assert world.envoy.unready[target.cluster] == (POD,)  # what it was asked last is to be reported
     assert not world.directory.awaited((NS, "b"))
+    await asyncio.sleep(PARTING_SECONDS + 0.1)
+    assert (world.envoy.clusters[target.cluster][1], world.envoy.unready[target.cluster]) == ((OTHER,), ())
+
     world.pods(workload="a")  # no business of the deployment any more
     assert world.envoy.clusters[target.cluster][1] == (OTHER,)
     world.deployment("d", wanted="a", active="a")  # back, with no pod of a: b serves on
     assert world.envoy.clusters[target.cluster][1] == (OTHER,)
     world.pods(POD, workload="a")
     assert world.envoy.clusters[target.cluster][1] == (POD,)
+
+
+async def test_a_deployment_that_is_switched_twice_and_deleted_leaves_nothing() -> None:
+    world = World()
+    for name, pod in (("a", POD), ("b", OTHER)):
+        world.workload(name)
+        world.pods(pod, workload=name)
+    world.deployment("d", wanted="a", active="a")
+    await settle()
+    cluster = world.deployed("d").cluster
+    world.deployment("d", wanted="b", active="b")
+    await asyncio.sleep(PARTING_SECONDS - 1)
+    world.deployment("d", wanted="a", active="a")
+    await asyncio.sleep(PARTING_SECONDS - 1)
+    assert (world.envoy.clusters[cluster][1], world.envoy.unready[cluster]) == ((POD,), (OTHER,))
+    world.no_deployment("d")
+    told = len(world.envoy.told)
+    await asyncio.sleep(PARTING_SECONDS)
+    assert len(world.envoy.told) == told
+    await asyncio.sleep(KEEP_SECONDS)
+    assert cluster not in world.envoy.clusters
 
 
 async def test_a_deployment_whose_active_workload_is_stopped_holds_for_the_new_one() -> None:

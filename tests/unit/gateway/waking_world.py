@@ -37,7 +37,7 @@ class Envoy:
         self.told.append(cluster)
 
     def drop(self, cluster: str) -> None:
-        del self.clusters[cluster]
+        del self.clusters[cluster], self.unready[cluster]
 
     async def acknowledged(self, cluster: str) -> None:
         await asyncio.sleep(0)
