@@ -12,8 +12,7 @@ import httpx
 import pytest
 
 from hack.cluster.control import ControlCluster
-from roadstead.api.identity import object_id
-from roadstead.counts import CALL, Figures, Question, key
+from roadstead.counts import CALL, Figures, Question
 from roadstead.gateway.control import REPORTS_SECONDS
 from roadstead.gateway.envoy.load_reports import INTERVAL_SECONDS
 from roadstead.gateway.parts import COUNTED_SECONDS
@@ -59,7 +58,7 @@ def test_what_an_envoy_reports_to_a_replica_that_ends_is_known(cluster: ControlC
             known = called.answered
             wait_for(lambda: called.answered > known + 200, "requests without the other", 60)
         assert called.failed == []
-        told = known_to(new, cluster.state / CERTIFICATES, key("workloads", object_id("workloads", namespace, name)))
+        told = known_to(new, cluster.state / CERTIFICATES, place.figures(name), quiet_seconds=8)  # its Envoy reports again after five
         assert told == called.answered
 
 
@@ -92,7 +91,7 @@ def test_what_is_counted_while_a_replica_drains_is_known(cluster: ControlCluster
             known = called.answered
             wait_for(lambda: called.answered > known + 200, "requests without the other", 60)
         assert called.failed == []
-        told = known_to(other, cluster.state / CERTIFICATES, key("workloads", object_id("workloads", namespace, name)))
+        told = known_to(other, cluster.state / CERTIFICATES, place.figures(name))
         assert told == called.answered
 
 
@@ -117,12 +116,12 @@ def test_what_is_counted_while_pods_roll_is_known(cluster: ControlCluster, names
                 time.sleep(2)  # its last answers are over, and told
                 cluster.kubectl("delete", "endpointslice", f"{name}-{leaving.port}", "-n", namespace)
         assert called.failed == []
-        assert known_to(one, folder, key("workloads", object_id("workloads", namespace, name))) == called.answered
+        assert known_to(one, folder, place.figures(name)) == called.answered
 
 
 def wait_counted(name: str, place: Place, *replicas: Replica) -> None:
     """Return when their Envoys count its requests: from the next report on after they have learnt of it."""
-    cluster = f"{key('workloads', object_id('workloads', place.namespace, name))}::"
+    cluster = f"{place.figures(name)}::"
     for one in replicas:
         wait_for(lambda one=one: cluster in httpx.get(f"http://127.0.0.1:{one.ports['admin']}/clusters", timeout=5).text, "the cluster")
     time.sleep(2 * INTERVAL_SECONDS)
@@ -142,8 +141,8 @@ def reporting(one: Replica) -> bool:
     return said.strip().endswith(": 2")
 
 
-def known_to(one: Replica, folder: Path, endpoint: str) -> int:
-    """Requests to an endpoint that a process knows of, once nothing is added any more: an Envoy may report six seconds late."""
+def known_to(one: Replica, folder: Path, endpoint: str, quiet_seconds: int = 3) -> int:
+    """Requests to an endpoint that a process knows of, once nothing was added for so long."""
     credentials = Certificates(folder).grpc_client()
     question = Question(endpoints=[endpoint]).model_dump_json().encode()
     with grpc.secure_channel(f"127.0.0.1:{one.ports['peer']}", credentials, [("grpc.ssl_target_name_override", SNI)]) as channel:
@@ -154,7 +153,7 @@ def known_to(one: Replica, folder: Path, endpoint: str) -> int:
             return found
 
         counts = [ask()]
-        while len(counts) < 8 or counts[-1] != counts[-8]:
+        while len(counts) <= quiet_seconds or counts[-1] != counts[-1 - quiet_seconds]:
             time.sleep(1)
             counts.append(ask())
     return counts[-1]

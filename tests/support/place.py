@@ -10,6 +10,7 @@ import httpx
 
 from hack.cluster.api import Cluster
 from roadstead.api.identity import object_id
+from roadstead.counts import key
 from tests.build import raw_artifact, raw_workload
 from tests.clusters import apply
 from tests.support.gateways import READY, Replica, endpoint_slice
@@ -53,6 +54,10 @@ class Place:
     def prefix(self, name: str) -> str:
         """The path under which the gateway offers it, without a slash at the end."""
         return f"/api/v2/endpoints/workloads/{object_id('workloads', self.namespace, name)}"
+
+    def figures(self, name: str) -> str:
+        """What its own endpoint is counted under."""
+        return key("workloads", object_id("workloads", self.namespace, name))
 
     def url(self, name: str, rest: str = "/") -> str:
         return f"{self.gateway.url}{self.prefix(name)}{rest}"
