@@ -2,10 +2,9 @@
 
 The same small request goes to the service itself, through Envoy alone, through a plain proxy on aiohttp, and through our gateway: with
 the permission that Envoy remembers (warm), and with a question to the authoriser each time; in turns, repeatedly; and once as the first
-call of each of many callers. All share the machine's
-cores with the client; what compares is requests per CPU-second of all that stands between client and service. How fast the machine is
-changes within seconds by more than what is measured, so each way is compared with Envoy alone under load at the same time, with half of
-the clients each. Further: what 1,000 idle Workloads cost, with what KEDA asks about them.
+call of each of many callers. All share the machine's cores with the client; what compares is requests per CPU-second of all that stands
+between client and service. How fast the machine is changes within seconds by more than what is measured, so each way is compared with Envoy
+alone under load at the same time, with half of the clients each. Further: what 1,000 idle Workloads cost, with what KEDA asks about them.
 """
 
 from __future__ import annotations

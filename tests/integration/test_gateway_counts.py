@@ -80,8 +80,9 @@ def test_a_newcomer_is_ready_when_it_has_been_told_what_the_others_know(cluster:
 
 
 def test_what_is_counted_while_a_replica_drains_is_known(cluster: ControlCluster, namespace: str, served: Pod) -> None:
+    """To the end: it drains at once, so that its last requests are of its last second."""
     with ExitStack() as stack:
-        one, other = stack.enter_context(two_gateways(cluster, gateway_access(cluster), ROADSTEAD_DRAIN_SECONDS="2"))
+        one, other = stack.enter_context(two_gateways(cluster, gateway_access(cluster), ROADSTEAD_DRAIN_SECONDS="0"))
         place = Place(cluster, namespace, other)
         name = place.workload(served)
         wait_counted(name, place, one, other)

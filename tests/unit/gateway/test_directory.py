@@ -151,7 +151,6 @@ async def test_a_deployment_follows_its_active_workload_without_a_gap() -> None:
     assert not world.directory.awaited((NS, "b"))
     await asyncio.sleep(PARTING_SECONDS + 0.1)
     assert (world.envoy.clusters[target.cluster][1], world.envoy.unready[target.cluster]) == ((OTHER,), ())
-
     world.pods(workload="a")  # no business of the deployment any more
     assert world.envoy.clusters[target.cluster][1] == (OTHER,)
     world.deployment("d", wanted="a", active="a")  # back, with no pod of a: b serves on
