@@ -117,9 +117,7 @@ class Parts:
 
     async def close(self) -> None:
         """Hand over what is known here, once Envoy's last report has come and peers have been told of it."""
-        last = self.ledger.reports[self._identity] + 2  # the next one may have been under way before the last request was
-        await _within(HAND_OVER_SECONDS, lambda: self.ledger.reports[self._identity] >= last and not self.ledger.pending)
-        await asyncio.sleep(ROUND_SECONDS)
+        await handed_over(self.ledger, self._identity)
         await self.peers.close()
         await self._checkpoint.close()
 
@@ -144,6 +142,13 @@ class Parts:
 
     def _configured(self, platform: PlatformSpec) -> None:
         self._upstreams.configure(platform.gateway.idle_timeout_seconds, platform.gateway.cold_start_limit_seconds)
+
+
+async def handed_over(ledger: Ledger, node: str) -> None:
+    """Return once that Envoy has told of its last request and all who listen know; at the latest after HAND_OVER_SECONDS and a round."""
+    last = ledger.reports[node] + 2  # the next one may have been under way before the last request was
+    await _within(HAND_OVER_SECONDS, lambda: ledger.reports[node] >= last and not ledger.pending)
+    await asyncio.sleep(ROUND_SECONDS)
 
 
 async def _within(seconds: float, condition: Callable[[], bool]) -> bool:
