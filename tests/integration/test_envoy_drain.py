@@ -39,13 +39,12 @@ async def drain(envoy: LoneEnvoy) -> None:
 
 
 async def test_streams_and_held_requests_outlast_the_drain(envoy: LoneEnvoy) -> None:
-    """Events, a WebSocket, a silent answer, and a request that still waits for a pod."""
+    """Events, a WebSocket, a silent answer, and a request that still waits for a pod. The pod closes after each, and says so."""
     over = asyncio.Event()
 
     async def pod(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = await read_head(reader)
-        assert head is not None
-        match head.path:
+        match head and head.path:
             case "/events":
                 writer.write(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nfirst\r\n")
                 await over.wait()
@@ -56,9 +55,9 @@ async def test_streams_and_held_requests_outlast_the_drain(envoy: LoneEnvoy) -> 
                     writer.write(data[::-1])
             case "/silent":
                 await over.wait()
-                writer.write(reply(200, b"at last"))
+                writer.write(reply(200, b"at last", "connection: close"))
             case "/held":
-                writer.write(reply(200, b"served"))
+                writer.write(reply(200, b"served", "connection: close"))
 
     await envoy.pods(await envoy.listen(pod))
     (events, to_events), (socket, to_socket) = [await asyncio.open_connection(HOST, envoy.port) for _ in range(2)]

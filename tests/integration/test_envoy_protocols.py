@@ -191,7 +191,7 @@ async def test_silence_is_cut_by_the_routes_idle_timeout_alone() -> None:
         assert head is not None
         begun[head.path] += 1
         await asyncio.sleep(0.5 if head.path == "/short" else 60)
-        writer.write(reply(200, b"at last"))
+        writer.write(reply(200, b"at last", "connection: close"))
 
     async with lone_envoy(idle_timeout_seconds=2) as envoy:
         await envoy.pods(await envoy.listen(silent))
