@@ -7,6 +7,7 @@ be looked at. The gateway is a Service and its EndpointSlice. (With KEDA itself:
 from __future__ import annotations
 
 import json
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -157,6 +158,31 @@ def test_a_wake_that_fails_and_one_that_succeeds(cluster: ControlCluster, kubeco
         assert "lastWake" not in wait_state(cluster, namespace, "running")
         scale(cluster, namespace, 0)
         seen(cluster, namespace, "running", ASLEEP)
+
+
+def test_an_operator_that_is_behind_while_a_wake_succeeds(cluster: ControlCluster, kubeconfig: Path, namespace: str) -> None:
+    """When it looks again the pod that was ready has gone; of its readiness it hears all the same."""
+    with running_operator(cluster, kubeconfig) as process:
+        woken_in_vain(cluster, namespace)
+        process.send_signal(signal.SIGSTOP)
+        try:
+            room(cluster, there=True)
+            wait_for(lambda: (get(cluster, "deployments.apps", "chat", namespace) or {})["status"].get("readyReplicas"), "a ready pod")
+            scale(cluster, namespace, 0)
+            wait_for(lambda: not cluster.kubectl("get", "pods", "-n", namespace, "-o", "name"), "the pod to be gone")
+        finally:
+            process.send_signal(signal.SIGCONT)
+        found = seen(cluster, namespace, "running", ASLEEP)
+        assert "lastWake" not in found
+        quiet(cluster)
+        assert status(cluster, namespace) == found
+        assert ("Warning", "WakeFailed") not in told(cluster, namespace)
+
+        room(cluster, there=False)  # of the next wake nothing has been heard yet
+        scale(cluster, namespace, 1)
+        seen(cluster, namespace, "submitted", "has no node")
+        scale(cluster, namespace, 0)
+        wait_state(cluster, namespace, "errored")
 
 
 def test_an_operator_that_is_away_while_a_wake_fails(cluster: ControlCluster, kubeconfig: Path, namespace: str) -> None:

@@ -78,7 +78,9 @@ class Controller:
     ) -> None:
         self.queue: WorkQueue[Key] = WorkQueue(waited=waited)
         self.objects = Objects(self._declared, self._changed)
-        self.mirrors = Mirrors(client, self._changed, self._child_changed, self._keda_changed, self._gateway_changed, gateway)
+        self.mirrors = Mirrors(
+            client, self._changed, self._child_changed, self._keda_changed, self._gateway_changed, gateway, self._pod_ready
+        )
         self.gpus = GpuUsage(self.mirrors)
         self._client = client
         self._reconciled = reconciled
@@ -215,3 +217,6 @@ class Controller:
 
     def _child_changed(self, key: Key, kind: ChildKind, old: ChildView | None, new: ChildView | None) -> None:
         self._workloads.child_changed(key, kind, old, new)
+
+    def _pod_ready(self, key: Key) -> None:
+        self._workloads.pod_ready(key)

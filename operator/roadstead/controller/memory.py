@@ -44,6 +44,10 @@ class Memory:
     said_at: float = 0.0
     stirred_at: float = float("-inf")
     """When we last changed what KEDA's webhooks look at, in a cache that may lag: the Deployment, or an HPA taken away."""
+    heard_ready: int = 0
+    """How often a pod was heard to be ready; ``said_ready``: that often when the status was last found to be true. One that was ready and
+    is gone by the next look has been ready all the same."""
+    said_ready: int = 0
     leaving_since: float | None = None
     """Since when a scaler that must go is still there."""
     budget: Budget = field(default_factory=Budget)

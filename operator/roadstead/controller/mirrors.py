@@ -42,7 +42,8 @@ class Mirrors:
 
     ``changed`` is called before, with the child's views from before and after (None: it has gone).
     ``keda_changed`` is called with whether ScaledObjects are known to the cluster, ``gateway_changed`` with whether the gateway serves,
-    each when that changes; ``gateway`` are namespace and name of the gateway's Service.
+    each when that changes; ``gateway`` are namespace and name of the gateway's Service. ``pod_ready`` is called with the Workload one of
+    whose pods is heard to be ready, each time.
     """
 
     def __init__(
@@ -53,8 +54,10 @@ class Mirrors:
         keda_changed: Callable[[bool], None],
         gateway_changed: Callable[[bool], None] = lambda _: None,
         gateway: Name = ("roadstead-system", "roadstead-gateway"),
+        pod_ready: Callable[[Key], None] = lambda _: None,
     ) -> None:
         self._notify = notify
+        self._pod_ready = pod_ready
         self._changed = changed
         self.node_changes = 0
         """Changes of nodes ever seen: what was found out by looking at all of them holds until this differs."""
@@ -173,6 +176,8 @@ class Mirrors:
                 del self._pods_of[owner]
         else:
             self._pods_of[owner][pod.name] = new
+            if new.alive and new.ready:
+                self._pod_ready(Key(Kind.WORKLOAD, *owner))
         self._notify(Key(Kind.WORKLOAD, *owner))
 
 

@@ -84,6 +84,11 @@ class WorkloadReconciler:
         if (memory := self._memories.get(key)) is not None:
             memory.saw(kind, old, new)
 
+    def pod_ready(self, key: Key) -> None:
+        """A pod of the Workload was heard to be ready."""
+        if (memory := self._memories.get(key)) is not None:
+            memory.heard_ready += 1
+
     def forget_memories(self) -> None:
         """A new term of leadership: what we wrote in an earlier one may have been overwritten by the replica that led in between.
 
@@ -155,6 +160,7 @@ class WorkloadReconciler:
             # A version that is replaced in place is being rolled out: what else is pending comes with it.
             written = await self._children.write(workload, desired, memory, platform.pods, rolling=in_place)
             refusal = written.refusal
+        heard_ready = memory.heard_ready
         outcome = self._observer.observe(workload, artifact, desired, refusal, written, memory, previous, kept)
         if (doubt := outcome.doubt) is not None:
             said = self._mirrors.overheard.answer(doubt)
@@ -165,6 +171,7 @@ class WorkloadReconciler:
             outcome.status["observedGeneration"] = previous.get("observedGeneration", 0)
         if (late := await self._say(key, workload, outcome, memory, previous)) > 0:
             return late
+        memory.said_ready = heard_ready
         again = (
             outcome.look_again_seconds,
             self._asks_seconds(outcome.doubt, memory),

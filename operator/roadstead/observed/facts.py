@@ -26,7 +26,8 @@ from roadstead.observed.wording import kept
 class Observed:
     """What one verdict follows from.
 
-    ``wanted`` is the replica count that the operator sets, None while an autoscaler does. ``pending`` says in a sentence what a
+    ``wanted`` is the replica count that the operator sets, None while an autoscaler does. ``served``: a pod was ready since the last
+    verdict, whether it still is or not. ``pending`` says in a sentence what a
     platform or operator change would alter in the pods, once something restarts them; ``conflict`` who keeps undoing our writes, as the
     condition UpToDate; ``gpu_missing`` what GPUs no node offers. ``endpoint`` is the public URL, ``gateway_serving`` says whether anybody
     answers there. ``applied`` are the hashes of our own field sets right after our applies,
@@ -44,6 +45,7 @@ class Observed:
     scaler: ScalerView | None = None
     deployment: DeploymentView | None = None
     pods: tuple[PodView, ...] = ()
+    served: bool = False
     pending: str | None = None
     conflict: Condition | None = None
     gpu_missing: str | None = None
@@ -101,7 +103,7 @@ def find_facts(observed: Observed, previous: Mapping[str, Any], failing: datetim
         scaler=observed.scaler,
         template=observed.user_template,
         replicas=count,
-        ready=ready > 0,
+        ready=ready > 0 or observed.served,
         asleep=at_zero,
         now=now,
     )

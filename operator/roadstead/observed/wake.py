@@ -3,8 +3,8 @@
 ``status.lastWake`` remembers a wake from its beginning, when the count leaves zero although the minimum is zero: it goes with the first
 ready pod, and if the count is back at zero before there was one, it says so, until a later wake succeeds. It is about one version: another
 one has to show anew that it runs, and what befell the last says nothing of it. Whatever happens to the operator meanwhile, the status
-knows; but a pod that was ready only while no operator looked, for a whole cooldown, leaves no trace, and its wake counts as failed: the
-next request tries again.
+knows; but a pod that was ready only while there was no operator, for a whole cooldown, leaves no trace, and its wake counts as failed: the
+next request tries again. An operator that is behind with its looks has heard of such a pod and knows.
 """
 
 from __future__ import annotations
@@ -35,7 +35,8 @@ def last_wake(
     """``status.lastWake``.
 
     ``template`` is what the user declares for the pods, None while that is refused; ``replicas`` the count that an autoscaler set, None
-    where none does; ``asleep``: it is zero, and no pod is left but those that go.
+    where none does; ``ready``: a pod is ready, or was since the last verdict; ``asleep``: the count is zero, and no pod is left but those
+    that go.
     """
     before: dict[str, Any] | None = previous.get("lastWake")
     if replicas is None or ready:  # stopped, of a fixed count, or awake

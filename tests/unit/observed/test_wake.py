@@ -119,6 +119,15 @@ def test_pods_that_served_and_went_unready_at_last_are_no_failed_wake() -> None:
     assert story.then(ASLEEP).state is State.RUNNING
 
 
+def test_one_whose_pod_is_ready_and_gone_between_two_looks_has_succeeded() -> None:
+    story = Story(dict(PROVEN))
+    story.then(ASLEEP)
+    story.then(starting())
+    outcome = story.then(replace(ASLEEP, served=True))
+    assert outcome.state is State.RUNNING
+    assert "lastWake" not in outcome.status
+
+
 def test_the_first_start_is_no_wake_and_its_fall_to_zero_no_failure() -> None:
     story = Story()
     story.then(starting())
