@@ -15,7 +15,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from hack.cluster import binaries
@@ -70,7 +70,6 @@ def control_cluster(
     audit: bool = True,
     state: Path | None = None,
     extra_apiserver_flags: Sequence[str] = (),
-    apiserver_environment: Sequence[tuple[str, str]] = (),
 ) -> Iterator[ControlCluster]:
     """Run a control tier for the length of the ``with`` block; builds missing binaries first.
 
@@ -84,7 +83,7 @@ def control_cluster(
             stack.callback(shutil.rmtree, state, ignore_errors=True)
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                cluster = _start(state, kwok, audit, extra_apiserver_flags, apiserver_environment)
+                cluster = _start(state, kwok, audit, extra_apiserver_flags)
                 break
             except _PortTakenError:
                 if attempt == ATTEMPTS:
@@ -96,7 +95,7 @@ def control_cluster(
         yield cluster
 
 
-def _start(state: Path, kwok: bool, audit: bool, extra: Sequence[str], environment: Sequence[tuple[str, str]]) -> ControlCluster:
+def _start(state: Path, kwok: bool, audit: bool, extra: Sequence[str]) -> ControlCluster:
     api, etcd, peer, kwok_port = free_ports(4)
     url = f"https://{LOOPBACK}:{api}"
     plane = ControlPlane.create(state, url=url, etcd_ports=(etcd, peer), names=NAMES, addresses=(LOOPBACK, FIRST_SERVICE))
@@ -112,7 +111,7 @@ def _start(state: Path, kwok: bool, audit: bool, extra: Sequence[str], environme
         wait_until(lambda: etcd_healthy(etcd), "etcd", 30, [database])
         flags = ("--endpoint-reconciler-type=none", *extra)
         server = plane.apiserver(port=api, bind=LOOPBACK, advertise=LOOPBACK, services=SERVICES, audit=audit, extra=flags)
-        launch(replace(server, environment=tuple(environment)))
+        launch(server)
         watched = list(cluster.processes.values())
         wait_until(cluster.ready, "the API server", 60, watched)
         # A fake node that is taken for dead while the API server is away leaves its pods without readiness for ever: no kubelet says again

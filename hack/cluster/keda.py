@@ -1,4 +1,6 @@
-"""KEDA beside a cluster: operator, metrics adapter and admission webhooks as processes of this machine, as administrators of it.
+"""KEDA beside a cluster: operator, metrics adapter and admission webhooks as processes of this machine.
+
+The operator has the rights that KEDA gives it, and the limits of ``examples/keda-values.yaml``; the other two are administrators.
 
 What is tested against is KEDA itself; only its packaging is missing.
 """
@@ -25,6 +27,8 @@ MODULE = "github.com/kedacore/keda/v2"
 METRICS = ("external.metrics.k8s.io", "v1beta1", "keda-metrics-apiserver")
 FASTER = {"kube-api-qps": 200, "kube-api-burst": 400}
 """With KEDA's defaults of 20 and 30 a hundred objects take half a minute to be taken up."""
+VALUES = Path(__file__).parents[2] / "examples" / "keda-values.yaml"
+OPERATOR = "keda-operator"
 READY_SECONDS = 60
 
 
@@ -72,6 +76,8 @@ def keda(cluster: Cluster) -> Iterator[Keda]:
     binaries.ensure((binaries.KEDA,))
     install_crds(cluster)
     cluster.kubectl("create", "namespace", NAMESPACE, check=False)
+    cluster.kubectl("apply", "--server-side", "-k", str(sources() / "config" / "rbac"))
+    limit_flows(cluster)
     names = ("keda-operator", "keda-metrics-apiserver", "keda-admission-webhooks")
     running = Keda(cluster, beside.certificates(cluster, "keda", [f"{name}.{NAMESPACE}.svc" for name in names]))
     service, adapter, adapter_port, webhooks, *health = free_ports(6)
@@ -95,6 +101,18 @@ def install_crds(cluster: Cluster) -> None:
     cluster.kubectl("wait", "--for=condition=Established", "--timeout=30s", "-f", str(folder))
 
 
+def limit_flows(cluster: Cluster) -> None:
+    """Have the API server put KEDA's counts before what KEDA writes about them, as is recommended; harmless when repeated."""
+    items = yaml.safe_load(VALUES.read_text())["extraObjects"]
+    cluster.kubectl("apply", "--server-side", "-f", "-", input=json.dumps({"apiVersion": "v1", "kind": "List", "items": items}))
+
+
+def operator_access(cluster: Cluster) -> Path:
+    """The way into the cluster with exactly the rights that KEDA's manifests give its operator."""
+    groups = ("system:serviceaccounts", f"system:serviceaccounts:{NAMESPACE}")
+    return cluster.client_kubeconfig(f"system:serviceaccount:{NAMESPACE}:{OPERATOR}", groups)
+
+
 def sources() -> Path:
     """The folder of KEDA's sources."""
     return binaries.module_folder(binaries.KEDA, MODULE)
@@ -111,7 +129,7 @@ def _operator(keda: Keda, service: int, health: int) -> Command:
         "enable-apiservice-patching": "false",
         **FASTER,
     }
-    return _command(keda, "keda-operator", flags)
+    return _command(keda, OPERATOR, flags, operator_access(keda.cluster))
 
 
 def _webhooks(keda: Keda, port: int, health: int) -> Command:
@@ -122,7 +140,7 @@ def _webhooks(keda: Keda, port: int, health: int) -> Command:
         "cert-dir": keda.certificates.folder,
         **FASTER,
     }
-    return _command(keda, "keda-webhooks", flags)
+    return _command(keda, "keda-webhooks", flags, keda.cluster.kubeconfig)
 
 
 def _adapter(keda: Keda, service: int, secure: int, port: int) -> Command:
@@ -142,12 +160,12 @@ def _adapter(keda: Keda, service: int, secure: int, port: int) -> Command:
         "metrics-service-address": f"localhost:{service}",
         **FASTER,
     }
-    return _command(keda, "keda-adapter", flags)
+    return _command(keda, "keda-adapter", flags, kubeconfig)
 
 
-def _command(keda: Keda, name: str, flags: dict[str, object]) -> Command:
+def _command(keda: Keda, name: str, flags: dict[str, object], kubeconfig: Path) -> Command:
     environment = {
-        "KUBECONFIG": str(keda.cluster.kubeconfig),
+        "KUBECONFIG": str(kubeconfig),
         "WATCH_NAMESPACE": "",
         "POD_NAMESPACE": NAMESPACE,
         "KEDA_CLUSTER_OBJECT_NAMESPACE": NAMESPACE,

@@ -14,7 +14,7 @@ import yaml
 
 from hack.cluster import beside, binaries, images
 from hack.cluster.full import FullCluster
-from hack.cluster.keda import FASTER, NAMESPACE, sources
+from hack.cluster.keda import FASTER, NAMESPACE, limit_flows, sources
 
 Body = dict[str, Any]
 PROGRAMS = {"keda-operator": "keda-operator", "keda-metrics-apiserver": "keda-adapter"}
@@ -60,6 +60,7 @@ def install(cluster: FullCluster) -> None:
     manifests.sort(key=lambda body: body["kind"] != "Namespace")
     apply = ("apply", "--server-side", "--force-conflicts", "-f", "-")
     cluster.kubectl(*apply, input=json.dumps({"apiVersion": "v1", "kind": "List", "items": [*manifests, secret]}))
+    limit_flows(cluster)
     for name in PROGRAMS:
         cluster.kubectl("rollout", "status", f"deployment/{name}", "-n", NAMESPACE, f"--timeout={READY_SECONDS}s")
 

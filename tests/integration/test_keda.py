@@ -18,6 +18,7 @@ from hack.cluster.console import ClusterError
 from hack.cluster.control import ControlCluster, control_cluster
 from hack.cluster.keda import Keda, keda
 from hack.cluster.keda import install_crds as install_keda_crds
+from tests.bench.measure import requests
 from tests.build import cpu_autoscaling, http_autoscaling, raw_artifact, raw_container, raw_workload
 from tests.clusters import (
     add_fake_nodes,
@@ -38,6 +39,7 @@ from tests.world import condition, gateway, here, new_namespace, patch, quiet, r
 
 pytestmark = pytest.mark.timeout(180)
 COOLDOWN_SECONDS = 3
+KEDA, FLOW = "keda-operator", "scaling-bookkeeping"
 Body = dict[str, Any]
 
 
@@ -116,6 +118,14 @@ class TestWithKeda:
         second = {**made, "metadata": {"name": "second", "namespace": namespace}}
         with pytest.raises(ClusterError, match="is already managed by"):
             apply(world.cluster, second)
+
+    def test_what_is_written_about_counts_has_a_flow_of_its_own(self, world: World, namespace: str) -> None:
+        """All that ``examples/keda-values.yaml`` means to wait, and nothing else: neither the counts nor any child."""
+        before, begun = audit_position(world.cluster), dispatched(world.cluster, FLOW)
+        apply(world.cluster, here(namespace, raw_artifact()), here(namespace, raw_workload(runtime=http_autoscaling())))
+        world.wait_replicas(namespace, 0)
+        wait_for(lambda: bookkeeping(world.cluster, before) == dispatched(world.cluster, FLOW) - begun > 0, "as many as were written")
+        assert requests(world.cluster, before, KEDA)["update deployments/scale"]
 
     def test_proven_then_to_zero_then_woken(self, world: World, namespace: str) -> None:
         """A new version runs once; one cooldown later it may go; a push brings it back, demand brings more, and then it goes again."""
@@ -358,6 +368,19 @@ def explained(world: World, namespace: str, count: int) -> Body | None:
     """status.scaler, once it is about that count."""
     scaler: Body = status(world.cluster, namespace).get("scaler") or {}
     return scaler if scaler.get("replicas") == count else None
+
+
+def bookkeeping(cluster: ControlCluster, since: int) -> int:
+    """How many requests since that position in the audit log only told what had been done."""
+    kedas, ours = requests(cluster, since, KEDA), requests(cluster, since)
+    return sum(kedas[what] for what in ("patch scaledobjects/status", "create events", "patch events")) + ours["patch workloads/status"]
+
+
+def dispatched(cluster: ControlCluster, flow: str) -> int:
+    """How many requests of a FlowSchema's the API server has begun to work at."""
+    begin = f'apiserver_flowcontrol_dispatched_requests_total{{flow_schema="{flow}",'
+    lines = cluster.kubectl("get", "--raw", "/metrics").splitlines()
+    return sum(int(float(line.rpartition(" ")[2])) for line in lines if line.startswith(begin))
 
 
 def _reading(world: World, namespace: str) -> str | None:
