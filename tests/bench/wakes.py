@@ -1,8 +1,8 @@
 """How fast Workloads wake: ``python -m tests.bench.wakes [--workloads N] [--write]``, on the control tier with kwok and KEDA.
 
 N Workloads at zero get one request each at the same moment, through the real gateway, KEDA, HPA and scheduler; kwok's pods are ready at
-once, so what is measured is everything but the container's own start. With KEDA alone, and with the gateway's fast path; with what KEDA
-writes about its counts limited in the API server, as we recommend it, and without.
+once, so what is measured is everything but the container's own start. With KEDA alone and with the gateway's fast path, each with the
+flow control of ``examples/keda-values.yaml`` and without it, in turns, since the machine's speed changes meanwhile.
 """
 
 from __future__ import annotations
@@ -11,16 +11,17 @@ import argparse
 import asyncio
 import statistics
 import time
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
+from urllib.parse import urlsplit
 
-import aiohttp
 import uvloop
 
 from hack.cluster import beside
 from hack.cluster.control import ControlCluster, control_cluster
-from hack.cluster.keda import keda
+from hack.cluster.keda import keda, limit_flows
 from roadstead.api.identity import object_id
 from roadstead.kube.client import ApiClient
 from roadstead.kube.config import load
@@ -46,9 +47,10 @@ from tests.world import gateway, here
 
 TEAM = "team"
 PATIENCE_SECONDS = 300.0
-SETUPS = {"without that": False, "as recommended": True}
-"""KEDA with and without the limit that ``examples/keda-values.yaml`` has the API server put to what it writes about its counts."""
-TURNS = 3
+FLOW = "scaling-bookkeeping"
+"""The FlowSchema of ``examples/keda-values.yaml``, which holds what is written about counts back behind them."""
+TURNS = 5
+QUIET_SECONDS = 5
 SCALING = {"cooldownSeconds": 5, "pollingIntervalSeconds": 5}
 
 
@@ -57,11 +59,8 @@ def main() -> None:
     parser.add_argument("--workloads", type=int, default=100)
     parser.add_argument("--write", action="store_true", help=HELP)
     chosen = parser.parse_args()
-    rows = []
-    for what, limited in SETUPS.items():
-        with cluster_with_keda(limited=limited) as (cluster, one):
-            rows += [[what, *row] for row in uvloop.run(run(cluster, one, chosen.workloads))]
-    table = printed(rows)
+    with cluster_with_keda() as (cluster, one):
+        table = printed(uvloop.run(run(cluster, one, chosen.workloads)))
     print(table)
     if chosen.write:
         command = f"python -m tests.bench.wakes --workloads {chosen.workloads}"
@@ -69,7 +68,7 @@ def main() -> None:
 
 
 @contextmanager
-def cluster_with_keda(*, limited: bool) -> Iterator[tuple[ControlCluster, Replica]]:
+def cluster_with_keda() -> Iterator[tuple[ControlCluster, Replica]]:
     """A control tier with kwok, KEDA, the operator and one gateway replica."""
     with control_cluster(kwok=True, extra_apiserver_flags=beside.AGGREGATION_FLAGS) as cluster:
         install_crds(cluster)
@@ -78,8 +77,6 @@ def cluster_with_keda(*, limited: bool) -> Iterator[tuple[ControlCluster, Replic
         wait_admission(cluster)
         with keda(cluster), running_operator(cluster, operator_access(cluster)), running_gateway(cluster, gateway_access(cluster)) as one:
             gateway(cluster, ready=True)
-            if not limited:
-                cluster.kubectl("delete", "flowschema", "scaling-bookkeeping")
             yield cluster, one
 
 
@@ -88,30 +85,37 @@ async def run(cluster: ControlCluster, one: Replica, count: int) -> list[list[st
     names = [f"w{number:03d}" for number in range(count)]
     settings = {"scalerAddress": one.scaler, "queueTotal": 100000, "queuePerWorkload": 1000}
     declare_platform(cluster, gateway=settings, scaling=SCALING)
-    rows = []
+    ways = [(by, some, limited) for by in ("KEDA", "the fast path") for some in (names, names[:1]) for limited in (True, False)]
+    figures: defaultdict[tuple[str, int, bool], list[list[float]]] = defaultdict(list)
     async with ApiClient(load(cluster.kubeconfig), user_agent="bench-wakes") as client:
         await client.create(NAMESPACES, None, {"metadata": {"name": TEAM}})
         token = account(cluster, TEAM, "caller", "roadstead-invoke")
         runtime = http_autoscaling("httpRequestsConcurrency", low=0, high=3)
         apply(cluster, here(TEAM, raw_artifact(status="registered")))
         apply(cluster, *(here(TEAM, raw_workload(name, runtime=runtime)) for name in names))
-        for what, fast in (("KEDA", False), ("the fast path", True)):
-            declare_platform(cluster, gateway={**settings, "fastPath": fast}, scaling=SCALING)
-            for some in (names, names[:1]):
-                turns = []
-                for _ in range(TURNS):
-                    await asleep(client, count)
-                    turns.append(await woken(cluster, client, one, token, some))
-                    print(what, *turns[-1], flush=True)
-                rows.append([what, str(len(some)), *(spread(figures) for figures in zip(*turns, strict=True))])
-    return rows
+        for turn in range(TURNS):
+            for by, some, limited in ways:
+                if turn and len(some) == 1:
+                    continue  # a single wake has nobody to wait for: once is enough
+                declare_platform(cluster, gateway={**settings, "fastPath": by != "KEDA"}, scaling=SCALING)
+                if limited:
+                    limit_flows(cluster)
+                else:
+                    cluster.kubectl("delete", "flowschema", FLOW, "--ignore-not-found")
+                await asleep(client, count)
+                figures[by, len(some), limited].append(await woken(cluster, client, one, token, some))
+                print(by, len(some), limited, *(f"{figure:.3f}" for figure in figures[by, len(some), limited][-1]), flush=True)
+    return [
+        [by, "as recommended" if limited else "none", str(number), *(spread(each) for each in zip(*turns, strict=True))]
+        for (by, number, limited), turns in figures.items()
+    ]
 
 
 def printed(rows: list[list[str]]) -> str:
     """The table, in Markdown."""
     head = [
-        "flow control",
         "woken by",
+        "flow control",
         "Workloads at once",
         *(f"{what}: {share}, s" for what in ("replicas ≥ 1 in the API server", "seen by a watch") for share in ("p50", "p95", "max")),
     ]
@@ -135,7 +139,7 @@ async def asleep(client: ApiClient, count: int) -> None:
         assert time.monotonic() < deadline, f"only {sum(states.values())} of {count} are at zero"
         await asyncio.sleep(2)
     watching.cancel()
-    await asyncio.sleep(2)
+    await asyncio.sleep(QUIET_SECONDS)
 
 
 async def scaled_up(client: ApiClient) -> bool:
@@ -144,24 +148,20 @@ async def scaled_up(client: ApiClient) -> bool:
 
 
 async def woken(cluster: ControlCluster, client: ApiClient, one: Replica, token: str, names: list[str]) -> list[float]:
-    """One request for each at the same moment. Seconds until their Deployments had a replica, and until a watch told of it: of each, p50,
-    p95 and the last.
+    """One request for each at the same moment, on connections that are there: who asks takes little of the two cores. Seconds until their
+    Deployments had a replica, and until a watch told of it: of each, p50, p95 and the last.
     """
     seen = Moments(client, DEPLOYMENTS, TEAM, lambda body: (body["spec"].get("replicas") or 0) >= 1)
     watching = await seen.begin()
+    url = urlsplit(one.url)
+    connections = [await asyncio.open_connection(url.hostname, url.port) for _ in names]
     mark, began, began_at = audit_position(cluster), time.monotonic(), time.time()
-    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
-
-        async def ask(name: str) -> None:
-            url = f"{one.url}/api/v2/endpoints/workloads/{object_id('workloads', TEAM, name)}/"
-            async with session.get(url, headers={"Authorization": f"Bearer {token}"}) as answer:
-                await answer.read()  # kwok's pods answer nothing: what counts is that there is one
-
-        asking = [asyncio.create_task(ask(name)) for name in names]
-        await seen.all_of(len(names), PATIENCE_SECONDS)
-        for task in asking:
-            task.cancel()
-        await asyncio.gather(*asking, return_exceptions=True)
+    for name, (_, writer) in zip(names, connections, strict=True):
+        path = f"/api/v2/endpoints/workloads/{object_id('workloads', TEAM, name)}/"
+        writer.write(f"GET {path} HTTP/1.1\r\nhost: {url.netloc}\r\nauthorization: Bearer {token}\r\n\r\n".encode())
+    await seen.all_of(len(names), PATIENCE_SECONDS)  # kwok's pods answer nothing: what counts is that there is one
+    for _, writer in connections:
+        writer.close()
     watching.cancel()
     while not (written := scaled(cluster, mark)).keys() >= set(names):  # noqa: ASYNC110 - a file tells nobody
         await asyncio.sleep(0.1)  # the log tells of a request when it is over, which may be after a watch has told of its effect
