@@ -49,7 +49,7 @@ TEAM = "team"
 PATIENCE_SECONDS = 300.0
 FLOW = "scaling-bookkeeping"
 """The FlowSchema of ``examples/keda-values.yaml``, which holds what is written about counts back behind them."""
-TURNS = 5
+TURNS = 3
 QUIET_SECONDS = 5
 SCALING = {"cooldownSeconds": 5, "pollingIntervalSeconds": 5}
 
