@@ -201,8 +201,8 @@ def audit_position(cluster: Cluster) -> int:
     assert cluster.audit_log is not None
     with cluster.audit_log.open("rb") as file:
         end = file.seek(0, os.SEEK_END)
-        file.seek(max(0, end - LONGEST_LINE_BYTES))
-        return end - len(file.read(LONGEST_LINE_BYTES).rpartition(b"\n")[2])
+        begin = file.seek(max(0, end - LONGEST_LINE_BYTES))
+        return end - len(file.read(end - begin).rpartition(b"\n")[2])
 
 
 def audit_events(cluster: Cluster, since: int = 0) -> Iterator[Body]:
@@ -212,5 +212,6 @@ def audit_events(cluster: Cluster, since: int = 0) -> Iterator[Body]:
         assert file.seek(0, os.SEEK_END) >= since, "the audit log has been begun anew"
         file.seek(since)
         for line in file:
-            if line.endswith(b"\n"):
-                yield json.loads(line)
+            if not line.endswith(b"\n"):
+                return  # its end is still to come, and would be taken for a line of its own
+            yield json.loads(line)

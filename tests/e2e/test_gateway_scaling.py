@@ -228,6 +228,7 @@ def in_flight(url: str, token: str, count: int) -> Iterator[list[str]]:
 
     async def run() -> None:
         async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(120)) as session:
+            session._retry_connection = False
             await asyncio.gather(*(ask(session) for _ in range(count)))
 
     thread = threading.Thread(target=lambda: asyncio.run(run()), daemon=True)

@@ -1,6 +1,6 @@
 """Callers of the gateway, as behind a load balancer: they go to a replica that is ready, and count what isn't answered in full.
 
-Some ask again and again, some only once and wait for their answer as long as it takes.
+Some ask again and again, some only once and wait for their answer as long as it takes. What fails is never tried again behind our back.
 """
 
 from __future__ import annotations
@@ -70,6 +70,7 @@ class Callers:
         connector = aiohttp.TCPConnector(limit=0)
         timeout = aiohttp.ClientTimeout(total=self._timeout_seconds)
         async with aiohttp.ClientSession(connector=connector, timeout=timeout, headers=self._headers) as session:
+            session._retry_connection = False
             await self._look(session)
             looking = asyncio.create_task(self._keep_looking(session))
             await asyncio.gather(*(self._keep_asking(session, slow=number % 4 == 0) for number in range(self._clients)))

@@ -73,6 +73,7 @@ class ScalingGateway:
         async with ApiClient(load(self._kubeconfig), user_agent="roadstead-gateway/test") as client:
             directory = Directory(NoEnvoy())
             self.ledger = Ledger("test", clock=lambda: time.time() + self.shift_seconds)
+            self.ledger.attended_since = 0.0  # it takes the place of one that has been there for long
             Waking(directory, self.ledger)
             mirrors = Mirrors(client, directory, "default", "")
             demand = Demand(self.ledger, directory, ready=lambda: mirrors.filled and self.known, hears_all=lambda: True)

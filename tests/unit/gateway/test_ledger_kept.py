@@ -56,6 +56,7 @@ async def test_counts_outlive_a_restart(tmp_path: Path, killed: bool, seconds: f
     third = await life(tmp_path, clock)
     assert third.last_hour([W]).value == 12
     assert third.known_since == second.known_since == first.known_since
+    assert third.attended_since > second.attended_since > first.attended_since, "nobody was there between them"
     assert third.in_flight([W]) == 1
     assert os.listdir(tmp_path) == [FILE]
 

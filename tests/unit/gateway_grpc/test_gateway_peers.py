@@ -58,6 +58,7 @@ async def test_a_new_process_learns_the_hour_of_one_that_is_gone(fleet: Fleet) -
     fleet.introduce("b", "c")
     await until(lambda: c.peers.complete, "c to know everything")
     assert (c.ledger.last_hour([W]).value, c.ledger.last_hour([W]).exact, c.ledger.in_flight([W])) == (100, True, 0)
+    assert c.ledger.attended_since == a.ledger.attended_since
     await b.kill()
     fleet.introduce("c")
     assert c.peers.complete

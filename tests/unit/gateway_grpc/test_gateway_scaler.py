@@ -13,6 +13,7 @@ import pytest
 from roadstead.api.identity import object_id
 from roadstead.gateway.directory import DEPLOYMENT, WORKLOAD
 from roadstead.gateway.ledger.ledger import Ledger
+from roadstead.gateway.ledger.present import MEAN_SECONDS
 from roadstead.gateway.rpc.connection import serving
 from roadstead.gateway.scaler import service
 from roadstead.gateway.scaler.demand import AGAIN_MOST_SECONDS, Demand
@@ -184,6 +185,34 @@ async def test_what_is_not_known_is_an_error_and_never_zero(gateway: Gateway) ->
     assert await gateway.refusal(gateway.active(name="unheard-of")) is grpc.StatusCode.UNAVAILABLE
     gateway.ready = True
     assert not await gateway.active()
+
+
+async def test_who_has_just_let_callers_in_again_may_raise_and_never_lower(gateway: Gateway) -> None:
+    """While no process was there callers were refused: what is in flight now is what has come back so far."""
+    gateway.world.workload(replicas=2)
+    stream = gateway.stream()
+    assert not await said(stream)
+    gateway.ledger.attended_since = gateway.clock.now
+    gateway.used(2)
+    for metric in ("httpRequestsInFlight", "httpRequestsConcurrency"):
+        assert await gateway.value(metric, target="0.9") == 2
+        assert await gateway.refusal(gateway.value(metric, target="1.1")) is grpc.StatusCode.UNAVAILABLE
+    assert await said(stream)
+    gateway.used(0)
+    gateway.clock.now += MEAN_SECONDS / 2
+    gateway.ledger._requested.at.clear()
+    assert await gateway.refusal(gateway.active()) is grpc.StatusCode.UNAVAILABLE
+    gateway.clock.now += AGAIN_MOST_SECONDS + MEAN_SECONDS
+    for metric in ("httpRequestsInFlight", "httpRequestsConcurrency"):
+        assert await gateway.value(metric, target="1.1") == 0
+    assert not await gateway.active()
+    assert not await said(stream), "nobody else would tell of it"
+
+
+async def test_at_zero_there_is_nothing_to_lose_by_a_no(gateway: Gateway) -> None:
+    gateway.ledger.attended_since = gateway.clock.now
+    assert not await gateway.active()
+    assert await gateway.value("httpRequestsConcurrency") == 0
 
 
 async def test_an_hour_with_gaps_may_raise_and_never_lower(gateway: Gateway) -> None:

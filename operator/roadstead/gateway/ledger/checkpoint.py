@@ -47,7 +47,7 @@ class Checkpoint:
         """Take over what an earlier life has left. What can't be read is passed over, with a word in the log."""
         if self._path is None or not self._path.exists():
             return
-        lines, known_since = 0, self._ledger.known_since
+        lines, known_since, began = 0, self._ledger.known_since, self._ledger.attended_since
         try:
             data = self._path.read_bytes().split(b"\n")
             written = max(map(_written_at, data[-3:]))
@@ -63,6 +63,7 @@ class Checkpoint:
         except (OSError, ValueError) as error:
             self._ledger.known_since = known_since
             log.warning("Counts on disk can be read up to line %d only, path=%s: %s", lines, self._path, error)
+        self._ledger.attended_since = began  # between the two lives nobody was there, but for peers, who say so
 
     async def run(self) -> None:
         """Keep the file up to date, and the ledger pruned, until cancelled; ``close`` comes after."""

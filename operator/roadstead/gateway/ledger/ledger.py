@@ -57,6 +57,9 @@ class Ledger:
         self.process = process
         self.known_since = now
         """Since when every request is known of: it began with us, unless peers or the disk know more."""
+        self.attended_since = now
+        """Since when there has always been a process to let callers in: with us, unless a peer was there before. Who called in a time
+        without any has been refused, and comes back by and by."""
         self.rated_since: float | None = None
         """The same of latencies and refusals."""
         self.totals = Totals(process)
@@ -242,7 +245,8 @@ class Ledger:
                 size = 0
         if counts:
             yield self._written(counts=counts)
-        yield self._written(whole=True, known_since=self.known_since, rated_since=self.rated_since)
+        since = {"known_since": self.known_since, "rated_since": self.rated_since, "attended_since": self.attended_since}
+        yield self._written(whole=True, **since)
 
     def _told(self, changes: Changes) -> bytes:
         """The present values of what has changed."""
@@ -282,6 +286,8 @@ class Ledger:
         if state.whole and complete:
             if state.known_since is not None:
                 self.known_since = min(self.known_since, state.known_since)
+            if state.attended_since is not None:
+                self.attended_since = min(self.attended_since, state.attended_since)
             if state.rated_since is not None:
                 self.rated_since = min(self.rated_since or state.rated_since, state.rated_since)
         for key in state.requested:

@@ -52,6 +52,8 @@ class State(BaseModel):
     """With the last part: the writer knows of every request since."""
     rated_since: Moment | None = None
     """With the last part: it knows latencies and refusals since."""
+    attended_since: Moment | None = None
+    """With the last part: since when there has always been a process to let callers in."""
 
 
 def read(data: bytes) -> State:

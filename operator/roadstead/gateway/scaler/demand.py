@@ -8,6 +8,7 @@ from typing import Final
 from roadstead.api.scaling import ScalingMetric
 from roadstead.gateway.directory import DEPLOYMENT, WORKLOAD, Directory
 from roadstead.gateway.ledger.ledger import Ledger
+from roadstead.gateway.ledger.present import MEAN_SECONDS
 from roadstead.kube.resource import Key
 from roadstead.series import LETTERS
 
@@ -74,33 +75,42 @@ class Demand:
         asleep = view is not None and view.sleeps and not view.replicas
         return asleep and self._directory.platform.gateway.fast_path and not self._directory.awaited(key)
 
+    def settled(self) -> bool:
+        """Whether callers have been let in for long enough that what is in flight tells what is asked for."""
+        return self.ready() and self._ledger.attended_since <= self._ledger.now - MEAN_SECONDS
+
+    def sure_of_no(self, key: Key) -> bool:
+        """Whether a Workload that isn't ``active`` may be said to be idle. One without pods has nothing to lose by that."""
+        view = self._directory.workload(key)
+        return self.settled() or (self.ready() and (view is None or not view.replicas))
+
     def value(self, key: Key, metric: str, target: float) -> float:
-        """One of METRICS in all, not by replica. Raises NotKnown."""
+        """One of METRICS in all, not by replica. Raises NotKnown.
+
+        While it is only a lower bound it is answered if more replicas follow from it, never if fewer could.
+        """
         if not self.ready():
             raise NotKnown("counts are being gathered")
         ledger, name, endpoints = self._ledger, "/".join(key), self._endpoints(key)
         now = ledger.in_flight(endpoints) + ledger.held(name)
         match metric:
             case ScalingMetric.REQUESTS_IN_FLIGHT:
-                return now
+                value, sure, why = float(now), self.sure_of_no(key), "callers have only just been let in again"
             case ScalingMetric.CONCURRENCY:
-                return max(now, ledger.mean(endpoints, name))
+                value, sure, why = max(now, ledger.mean(endpoints, name)), self.sure_of_no(key), "callers have only just been let in again"
             case _:
-                return self._last_hour(key, endpoints, target)
+                count = ledger.last_hour(endpoints)
+                value, sure, why = count.value, count.exact and self._hears_all(), "not every request of the last hour is known of yet"
+        view = self._directory.workload(key)
+        if sure or (view is not None and value > target * view.replicas):
+            return value
+        raise NotKnown(why)
 
     def behind(self, endpoint: str) -> Key | None:
         """The Workload that serves an endpoint now, by the name that it is counted under."""
         letter, _, id = endpoint.partition("-")
         target = self._directory.find(KINDS.get(letter, ""), id)
         return None if target is None else target.serving
-
-    def _last_hour(self, key: Key, endpoints: list[str], target: float) -> float:
-        """With gaps in what is known the count is a lower bound: that is answered if more replicas follow from it, never if fewer could."""
-        count = self._ledger.last_hour(endpoints)
-        view = self._directory.workload(key)
-        if (count.exact and self._hears_all()) or (view is not None and count.value > target * view.replicas):
-            return count.value
-        raise NotKnown("not every request of the last hour is known of yet")
 
     def _endpoints(self, key: Key) -> list[str]:
         return [target.figures for target in self._directory.in_front(key)]

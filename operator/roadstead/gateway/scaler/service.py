@@ -52,7 +52,7 @@ class ScalerService:
         """When KEDA was last told so of each."""
         self._later: set[Key] = set()
         """The fast path has its head start."""
-        self._ready = False
+        self._settled = (False, False)
         unary = {"IsActive": self._is_active, "GetMetricSpec": self._metric_spec, "GetMetrics": self._metrics}
         streams = {"StreamIsActive": self._stream_is_active, "StreamMetricSpec": self._stream_metric_spec}
         self._calls = Calls({_path(name): call for name, call in unary.items()}, {_path(name): call for name, call in streams.items()})
@@ -72,8 +72,9 @@ class ScalerService:
         """Notice what no event tells of: that everything is known now, and that demand is long enough ago."""
         while True:
             await asyncio.sleep(to_tick(LOOK_SECONDS))
-            if self._demand.ready() != self._ready:
-                self._ready = not self._ready
+            settled = (self._demand.ready(), self._demand.settled())
+            if settled != self._settled:
+                self._settled = settled
                 for key in list(self._streams):
                     self._wake(key)
             now, again = monotonic(), self._demand.again_seconds
@@ -119,7 +120,7 @@ class ScalerService:
         try:
             self._demand.known(trigger.key, trigger.id)
             active = self._demand.active(trigger.key)
-            if not active and not self._demand.ready():
+            if not active and not self._demand.sure_of_no(trigger.key):
                 raise NotKnown("counts are being gathered")
         except (NotKnown, NoSuchWorkload) as error:
             raise _refused(error) from error
@@ -141,7 +142,7 @@ class ScalerService:
                 if active:
                     self._active.setdefault(key, monotonic())
                 again = active and self._active[key] > told
-                if (again or active != said) and (active or self._demand.ready()):
+                if (again or active != said) and (active or self._demand.sure_of_no(key)):
                     said, told = active, self._active.get(key, 0.0)
                     say(protocol.activity(active))
                 await event.wait()
