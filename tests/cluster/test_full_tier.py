@@ -128,6 +128,7 @@ def test_up_twice_is_harmless_and_down_leaves_nothing(slot: Slot) -> None:
     down(slot)
 
 
+@pytest.mark.long
 def test_up_replaces_a_cluster_whose_supervisor_died(slot: Slot) -> None:
     up(slot)
     supervisor = slot.supervisor
@@ -149,6 +150,7 @@ def test_kill_of_up_then_down_leaves_nothing(slot: Slot, attempt: int) -> None:
     assert traces(slot) == [], f"killed after {moment:.2f} s"
 
 
+@pytest.mark.long
 def test_kill_of_up_then_up_starts_afresh(slot: Slot) -> None:
     starter = subprocess.Popen([sys.executable, "-c", START, str(slot.number)], cwd=REPOSITORY_ROOT, stderr=subprocess.DEVNULL)
     time.sleep(2)

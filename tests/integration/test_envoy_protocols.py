@@ -307,6 +307,7 @@ async def test_a_verdict_ends(envoy: LoneEnvoy) -> None:
     assert len(envoy.gate.asked) == 2
 
 
+@pytest.mark.long
 async def test_a_request_may_be_held_for_long(envoy: LoneEnvoy) -> None:
     """Longer than any default of Envoy's; its body waits with it."""
     echo = Echo()

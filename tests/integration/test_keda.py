@@ -270,6 +270,7 @@ class TestWithKeda:
         assert sampler.most("stopped") == 0, sampler.story()
         world.scaler.demand(namespace, "chat", 0)
 
+    @pytest.mark.long
     def test_switching_never_blips(self, world: World, namespace: str) -> None:
         """fixed → HPA → ScaledObject → fixed → stop → start …: never below what both sides ask for, and one owner at most."""
         world.scaler.demand(namespace, "chat", 25)  # three replicas
@@ -330,6 +331,7 @@ class TestWithKeda:
         wait_for(lambda: not _pending(world, namespace), "the word to be taken back")
 
 
+@pytest.mark.long
 def test_kedas_kinds_vanish_and_return(world: World, namespace: str, running_keda: Keda) -> None:
     """The last test of this module. Nothing falls below its minimum, what was at zero runs, and no operator is restarted."""
     low = 2

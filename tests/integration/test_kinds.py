@@ -88,6 +88,7 @@ class TestDeployment:
         wait_for(lambda: reason("Progressing") == "WorkloadStopped", "stopped")
         wait_for(lambda: reason() is None, "nothing to wait for")
 
+    @pytest.mark.long
     def test_importance_waits_for_the_next_rollout(self, cluster: ControlCluster, namespace: str) -> None:
         """The budget comes and goes at once; the pods' priority with the user's next change only."""
         apply(cluster, here(namespace, raw_artifact(status="registered")), here(namespace, raw_workload()))
@@ -172,6 +173,7 @@ class TestPlatform:
         wait_for(lambda: pod_uids(cluster, namespace) not in (pods, ""), "new pods")
 
 
+@pytest.mark.long
 def test_replaces_in_place_when_full_nodes_leave_no_room(cluster: ControlCluster, namespace: str, settings: None) -> None:
     """Two fake nodes have eight GPUs each; two pods of eight leave none for a surge pod.
 

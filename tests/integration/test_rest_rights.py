@@ -187,6 +187,7 @@ def test_who_guesses_tokens_is_slowed_down_and_nobody_else(cluster: ControlClust
         wait_for(lambda: "roadstead.audit: Write" in served.log.read_text(), "the audit line, which no level leaves out")
 
 
+@pytest.mark.long
 def test_a_deleted_accounts_token_is_none(cluster: ControlCluster, api_kubeconfig: Path, namespace: str) -> None:
     bearer = account(cluster, namespace, "leaver", "roadstead-edit")
     with running_api(cluster, api_kubeconfig, ROADSTEAD_VERDICT_SECONDS="0.5") as served, client_of(served, bearer) as client:

@@ -183,6 +183,7 @@ class TestLife:
         assert get(cluster, "deployment.apps", "chat", namespace) is None
 
 
+@pytest.mark.long
 def test_converges_when_killed_at_any_moment(cluster: ControlCluster, operator_kubeconfig: Path, namespace: str) -> None:
     """Kill -9 at different moments of a burst of creations; whatever was half-done, the next process finishes it."""
     apply(cluster, here(namespace, raw_artifact(status="registered")))
