@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import uuid
-from collections.abc import Iterator
+from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 
+from hack.cluster.api import Cluster
 from hack.cluster.control import ControlCluster, control_cluster
 from tests.clusters import add_fake_nodes, install_crds, install_rbac, operator_access, wait_admission
 
@@ -19,6 +20,7 @@ settings.load_profile("roadstead")
 # A shell has what it starts in the background ignore Ctrl-C, and so would the commands that tests interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 os.environ.setdefault("PYTHONFAULTHANDLER", "1")  # should a process that tests start die in an extension, it says where
+LOG_LINES = 40
 LONG = os.environ.get("ROADSTEAD_LONG") == "1"
 
 
@@ -28,6 +30,24 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for item in items:
             if item.get_closest_marker("long"):
                 item.add_marker(pytest.mark.skip(reason="part of a matrix that make test-long runs whole"))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A test that fails tells the last words of the programs under test; their logs go with the cluster."""
+    report = yield
+    if report.failed:
+        for log in _newest_logs(getattr(item, "funcargs", {}).values()):
+            report.sections.append((f"the end of {log.name}", "\n".join(log.read_text(errors="replace").splitlines()[-LOG_LINES:])))
+    return report
+
+
+def _newest_logs(fixtures: Iterable[object]) -> list[Path]:
+    """Of our programs in a test's clusters, the two written last."""
+    clusters = [cluster for fixture in fixtures for cluster in (fixture, getattr(fixture, "cluster", None))]
+    folders = {cluster.state for cluster in clusters if isinstance(cluster, Cluster)}
+    logs = {log: log.stat().st_mtime for folder in folders for log in folder.glob("*.log")}
+    return sorted(logs, key=logs.__getitem__)[-2:]
 
 
 @pytest.fixture(scope="session")

@@ -43,11 +43,18 @@ def condition(status: Body, kind: str) -> Body:
 def wait_state(cluster: Cluster, namespace: str, state: str, name: str = "chat", seconds: float = 40) -> Body:
     """Wait until a Workload is in that state; returns its status."""
 
-    def reached() -> Body | None:
-        seen = status(cluster, namespace, name)
-        return seen if seen.get("state") == state else None
+    seen: Body = {}
 
-    return wait_for(reached, f"{name} to be {state}", seconds)
+    def reached() -> bool:
+        nonlocal seen
+        seen = status(cluster, namespace, name)
+        return seen.get("state") == state
+
+    try:
+        wait_for(reached, f"{name} to be {state}", seconds)
+    except AssertionError as error:
+        raise AssertionError(f"{error}, its status {seen}") from None
+    return seen
 
 
 def asleep(cluster: Cluster, namespace: str, name: str) -> bool:

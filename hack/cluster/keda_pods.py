@@ -14,7 +14,7 @@ import yaml
 
 from hack.cluster import beside, binaries, images
 from hack.cluster.full import FullCluster
-from hack.cluster.keda import FASTER, NAMESPACE, limit_flows, sources
+from hack.cluster.keda import ENVIRONMENT, FASTER, NAMESPACE, limit_flows, sources
 
 Body = dict[str, Any]
 PROGRAMS = {"keda-operator": "keda-operator", "keda-metrics-apiserver": "keda-adapter"}
@@ -77,4 +77,5 @@ def _adapt(deployment: Body, reference: str) -> None:
         "command": [f"/{program}"],
         "args": [*flags, *(f"--{name}={value}" for name, value in mine.items())],
     }
+    container["env"] = [*container.get("env", ()), *ENVIRONMENT]
     container["readinessProbe"] |= {"initialDelaySeconds": 1, "periodSeconds": 1}

@@ -162,7 +162,8 @@ def test_a_wake_that_fails_and_one_that_succeeds(cluster: ControlCluster, kubeco
 
 def test_an_operator_that_is_behind_while_a_wake_succeeds(cluster: ControlCluster, kubeconfig: Path, namespace: str) -> None:
     """When it looks again the pod that was ready has gone; of its readiness it hears all the same."""
-    with running_operator(cluster, kubeconfig) as process:
+    patient = {"ROADSTEAD_LEASE_SECONDS": "90", "ROADSTEAD_RENEW_DEADLINE_SECONDS": "60"}  # else it gives up its leadership, and ends
+    with running_operator(cluster, kubeconfig, **patient) as process:
         woken_in_vain(cluster, namespace)
         process.send_signal(signal.SIGSTOP)
         try:

@@ -45,8 +45,8 @@ class Memory:
     stirred_at: float = float("-inf")
     """When we last changed what KEDA's webhooks look at, in a cache that may lag: the Deployment, or an HPA taken away."""
     heard_ready: int = 0
-    """How often a pod was heard to be ready; ``said_ready``: that often when the status was last found to be true. One that was ready and
-    is gone by the next look has been ready all the same."""
+    """How often a pod was heard to be ready; ``said_ready``: that often when the status was last found to be true, or when the Deployment
+    last left zero. One that was ready and is gone by the next look has been ready all the same."""
     said_ready: int = 0
     leaving_since: float | None = None
     """Since when a scaler that must go is still there."""
@@ -54,6 +54,11 @@ class Memory:
     hearing: Hearing = field(default_factory=Hearing)
     quarrels: defaultdict[str, Quarrel] = field(default_factory=lambda: defaultdict(Quarrel))
     """By kind of child, REPLICAS for the count, and FORMER for one that the status tells of from before this memory began."""
+
+    @property
+    def served(self) -> bool:
+        """Whether a pod was ready since ``said_ready``, whether it still is or not."""
+        return self.heard_ready > self.said_ready
 
     @classmethod
     def begun(cls, uid: str, status: Mapping[str, Any], now: float) -> Memory:
@@ -77,10 +82,13 @@ class Memory:
         return False
 
     def saw(self, kind: ChildKind, old: ChildView | None, new: ChildView | None) -> None:
-        """The mirror shows what came of our write, or that its child has come and gone: from now on it shows the truth.
+        """The mirror shows another child than before.
 
-        Without this, whoever undoes a write before anybody looks would make the mirror look as if it lagged.
+        What came of our write, or that its child has come and gone: from now on it shows the truth. Without this, whoever undoes a write
+        before anybody looks would make the mirror look as if it lagged. A Deployment that leaves zero begins a wake.
         """
+        if isinstance(old, DeploymentView) and isinstance(new, DeploymentView) and old.spec_replicas == 0 < new.spec_replicas:
+            self.said_ready = self.heard_ready  # whatever was ready before this wake says nothing of it
         sent = self.sent.get(kind)
         if sent is None:
             return

@@ -64,7 +64,7 @@ class Observer:
                 scaler=self._scaler(name, workload, desired),
                 deployment=None if strange else live,
                 pods=() if strange else pods,
-                served=memory.heard_ready > memory.said_ready,
+                served=memory.served and not strange,
                 pending=written.pending,
                 conflict=written.conflict,
                 gpu_missing=self._gpu_missing(name, desired),

@@ -165,6 +165,7 @@ class WorkloadReconciler:
         if (doubt := outcome.doubt) is not None:
             said = self._mirrors.overheard.answer(doubt)
             if await listen(self._client, key.namespace, doubt, memory.hearing, said):
+                heard_ready = memory.heard_ready
                 outcome = self._observer.observe(workload, artifact, desired, refusal, written, memory, previous, kept)
         (self._sleeping.add if outcome.at_zero else self._sleeping.discard)(key)
         if written.unsettled:

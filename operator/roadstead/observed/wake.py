@@ -3,8 +3,10 @@
 ``status.lastWake`` remembers a wake from its beginning, when the count leaves zero although the minimum is zero: it goes with the first
 ready pod, and if the count is back at zero before there was one, it says so, until a later wake succeeds. It is about one version: another
 one has to show anew that it runs, and what befell the last says nothing of it. Whatever happens to the operator meanwhile, the status
-knows; but a pod that was ready only while there was no operator, for a whole cooldown, leaves no trace, and its wake counts as failed: the
-next request tries again. An operator that is behind with its looks has heard of such a pod and knows.
+knows what it had come to. A pod that was ready and is gone at the next look is remembered by the operator that heard of it, while it leads;
+one that nobody heard of (no operator led, or its watch had broken, for as long as the pod was ready) leaves no trace, and its wake counts
+as failed: the next request tries again. Ready is ready: a pod that crashes right after it ends a wake all the same, and what is wrong with
+it is then told of the pod.
 """
 
 from __future__ import annotations

@@ -48,6 +48,29 @@ def test_the_going_of_its_predecessor_says_nothing(memory: Memory) -> None:
     assert memory.awaits_echo(SERVICE, None, 101.0)
 
 
+AT_ZERO = DeploymentView("uid-1", "owner", "digest", "hash", (), "t", "u", 0, True, 0, 0, 0, 0, {})
+AT_ONE = replace(AT_ZERO, spec_replicas=1)
+
+
+def test_who_was_ready_since_the_last_look_has_served(memory: Memory) -> None:
+    memory.saw(ChildKind.DEPLOYMENT, AT_ZERO, AT_ONE)
+    assert not memory.served
+    memory.heard_ready += 1
+    memory.saw(ChildKind.DEPLOYMENT, AT_ONE, replace(AT_ONE, spec_replicas=2))
+    memory.saw(ChildKind.DEPLOYMENT, AT_ONE, AT_ZERO)
+    assert memory.served
+
+
+def test_who_was_ready_before_this_wake_has_not_served_in_it(memory: Memory) -> None:
+    """As where the status could not be written since."""
+    memory.heard_ready += 1
+    memory.saw(ChildKind.DEPLOYMENT, AT_ONE, AT_ZERO)
+    memory.saw(ChildKind.DEPLOYMENT, AT_ZERO, AT_ONE)
+    assert not memory.served
+    memory.heard_ready += 1
+    assert memory.served
+
+
 def test_what_was_undone_before_anybody_looked_is_seen() -> None:
     """Somebody takes a field again right after it was put back: the mirror shows what it showed before the write."""
     taken = replace(MADE, ours="less")

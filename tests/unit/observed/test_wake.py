@@ -128,6 +128,13 @@ def test_one_whose_pod_is_ready_and_gone_between_two_looks_has_succeeded() -> No
     assert "lastWake" not in outcome.status
 
 
+def test_one_whose_pod_was_ready_and_crashes_before_the_first_look_at_it_is_no_wake_any_more() -> None:
+    story = Story(dict(PROVEN))
+    story.then(ASLEEP)
+    assert "lastWake" not in story.then(replace(crashing(), served=True)).status
+    assert story.then(ASLEEP).state is State.RUNNING
+
+
 def test_the_first_start_is_no_wake_and_its_fall_to_zero_no_failure() -> None:
     story = Story()
     story.then(starting())
