@@ -28,13 +28,21 @@ PATIENCE_SECONDS = 240.0
 
 @dataclass
 class Called:
-    """What became of requests: how many were answered, and what failed, with when it began and ended, in seconds since the start."""
+    """What became of requests: how many were answered, and what failed, with when it began and ended, in seconds since the start.
 
+    ``since`` is that start, in monotonic seconds.
+    """
+
+    since: float
     answered: int = 0
     by: Counter[str] = field(default_factory=Counter)
     failed: list[tuple[float, float, str]] = field(default_factory=list)
     cold: int = 0
     """Answered after having been held for a pod."""
+
+    def begun_before(self, moment: float) -> list[tuple[float, float, str]]:
+        """Of what failed, that which was under way at that moment, in monotonic seconds."""
+        return [each for each in self.failed if each[0] + self.since < moment]
 
     def __str__(self) -> str:
         return f"{self.answered} answered ({self.cold} of them held), {len(self.failed)} failed {self.failed[:5]}"
@@ -44,14 +52,13 @@ class Callers:
     """Clients with kept connections, each asking again and again, or only once; ``slow`` ones' answers take a second."""
 
     def __init__(self, replicas: Sequence[Replica], path: str, token: str, clients: int, *, once: bool = False) -> None:
-        self.called = Called()
+        self.called = Called(time.monotonic())
         self._replicas = replicas
         self._path = path
         self._headers = {"Authorization": f"Bearer {token}"}
         self._clients = clients
         self._once = once
         self._timeout_seconds = PATIENCE_SECONDS if once else TIMEOUT_SECONDS
-        self._began = time.monotonic()
         self._turn = itertools.count()
         self._stop = threading.Event()
         self._ready: list[Replica] = list(replicas)
@@ -102,14 +109,14 @@ class Callers:
 
     async def _ask(self, session: aiohttp.ClientSession, *, slow: bool) -> None:
         replica = self._ready[next(self._turn) % len(self._ready)]
-        began = time.monotonic() - self._began
+        began = time.monotonic() - self.called.since
         try:
             async with session.get(f"{replica.url}{self._path}{'?seconds=1' if slow else ''}") as answer:
                 body = await answer.json(content_type=None)
                 if answer.status != 200:
                     raise aiohttp.ClientError(f"{replica.name}: {answer.status} {body}")
         except (aiohttp.ClientError, OSError, ValueError, TimeoutError) as error:
-            self.called.failed.append((round(began, 2), round(time.monotonic() - self._began, 2), f"{replica.name}: {error!r}"))
+            self.called.failed.append((round(began, 2), round(time.monotonic() - self.called.since, 2), f"{replica.name}: {error!r}"))
             await asyncio.sleep(0.1)
         else:
             self.called.answered += 1
