@@ -39,7 +39,7 @@ async def drain(envoy: LoneEnvoy) -> None:
 
 
 async def test_streams_and_held_requests_outlast_the_drain(envoy: LoneEnvoy) -> None:
-    """Events, a WebSocket, a silent answer, and a request that still waits for a pod. The pod closes after each, and says so."""
+    """Events, a WebSocket, a silent answer, and a request that still waits for a pod. The pod closes the connection after each."""
     over = asyncio.Event()
 
     async def pod(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
