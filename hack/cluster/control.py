@@ -62,6 +62,15 @@ class ControlCluster(Cluster):
         if name == "kube-apiserver":
             wait_until(self.ready, "the API server", 60, [running])
 
+    def restart_controllers(self) -> None:
+        """Start those anew that watch: to an API server that was away they would come back after up to a minute, each in its own time."""
+        for name in ("kube-controller-manager", "kube-scheduler", "kwok"):
+            if name in self.processes:
+                self.stop_component(name)
+                if name == "kwok":  # it would wait for its former self's to lapse
+                    self.kubectl("delete", "leases", "--namespace=kube-node-lease", "--all")
+                self.start_component(name)
+
 
 @contextmanager
 def control_cluster(

@@ -66,7 +66,8 @@ def server_away(cluster: ControlCluster, _: Gateways) -> None:
     cluster.stop_component("kube-apiserver")
     time.sleep(20)
     cluster.start_component("kube-apiserver")
-    wait_admission(cluster)  # the modules after this one use the same API server
+    wait_admission(cluster)
+    cluster.restart_controllers()  # the modules after this one use the same cluster
 
 
 @pytest.mark.parametrize("trouble", [process_killed, replica_goes, server_away])
