@@ -21,6 +21,7 @@ settings.load_profile("roadstead")
 signal.signal(signal.SIGINT, signal.default_int_handler)
 os.environ.setdefault("PYTHONFAULTHANDLER", "1")  # should a process that tests start die in an extension, it says where
 LOG_LINES = 40
+LOGS = ("*.log", "gateway-*/*.log")
 LONG = os.environ.get("ROADSTEAD_LONG") == "1"
 
 
@@ -43,11 +44,11 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
 
 
 def _newest_logs(fixtures: Iterable[object]) -> list[Path]:
-    """Of our programs in a test's clusters, the two written last."""
+    """Of our programs in a test's clusters, the three written last."""
     clusters = [cluster for fixture in fixtures for cluster in (fixture, getattr(fixture, "cluster", None))]
     folders = {cluster.state for cluster in clusters if isinstance(cluster, Cluster)}
-    logs = {log: log.stat().st_mtime for folder in folders for log in folder.glob("*.log")}
-    return sorted(logs, key=logs.__getitem__)[-2:]
+    logs = {log: log.stat().st_mtime for folder in folders for pattern in LOGS for log in folder.glob(pattern)}
+    return sorted(logs, key=logs.__getitem__)[-3:]
 
 
 @pytest.fixture(scope="session")

@@ -28,7 +28,7 @@ METRICS = ("external.metrics.k8s.io", "v1beta1", "keda-metrics-apiserver")
 VALUES: dict[str, Any] = yaml.safe_load((Path(__file__).parents[2] / "examples" / "keda-values.yaml").read_text())
 """What users are told to install KEDA with."""
 FASTER: dict[str, int] = VALUES["extraArgs"]["keda"]
-ENVIRONMENT: list[dict[str, str]] = VALUES["env"]
+ADAPTER_FASTER: dict[str, int] = VALUES["extraArgs"]["metricsAdapter"]
 OPERATOR = "keda-operator"
 READY_SECONDS = 60
 
@@ -139,7 +139,7 @@ def _webhooks(keda: Keda, port: int, health: int) -> Command:
         "health-probe-bind-address": f"{LOOPBACK}:{health}",
         "port": port,
         "cert-dir": keda.certificates.folder,
-        **FASTER,
+        **FASTER,  # of those the values say nothing: what is applied in a burst by tests shouldn't wait for them
     }
     return _command(keda, "keda-webhooks", flags, keda.cluster.kubeconfig)
 
@@ -159,7 +159,7 @@ def _adapter(keda: Keda, service: int, secure: int, port: int) -> Command:
         "authorization-kubeconfig": kubeconfig,
         "lister-kubeconfig": kubeconfig,
         "metrics-service-address": f"localhost:{service}",
-        **FASTER,
+        **ADAPTER_FASTER,
     }
     return _command(keda, "keda-adapter", flags, kubeconfig)
 
@@ -170,7 +170,6 @@ def _command(keda: Keda, name: str, flags: dict[str, object], kubeconfig: Path) 
         "WATCH_NAMESPACE": "",
         "POD_NAMESPACE": NAMESPACE,
         "KEDA_CLUSTER_OBJECT_NAMESPACE": NAMESPACE,
-        **{variable["name"]: variable["value"] for variable in ENVIRONMENT},
     }
     arguments = (str(binaries.path_to(binaries.KEDA, name)), *(f"--{flag}={value}" for flag, value in flags.items()))
     return Command(name, arguments, tuple(environment.items()))

@@ -14,7 +14,7 @@ import yaml
 
 from hack.cluster import beside, binaries, images
 from hack.cluster.full import FullCluster
-from hack.cluster.keda import ENVIRONMENT, FASTER, NAMESPACE, limit_flows, sources
+from hack.cluster.keda import ADAPTER_FASTER, FASTER, NAMESPACE, limit_flows, sources
 
 Body = dict[str, Any]
 PROGRAMS = {"keda-operator": "keda-operator", "keda-metrics-apiserver": "keda-adapter"}
@@ -70,12 +70,11 @@ def _adapt(deployment: Body, reference: str) -> None:
     (container,) = deployment["spec"]["template"]["spec"]["containers"]
     program = PROGRAMS[deployment["metadata"]["name"]]
     flags = [part for part in container["args"] if part.startswith("--")] if program == "keda-adapter" else []
-    mine = FASTER if flags else {**OPERATOR_FLAGS, **FASTER}
+    mine = ADAPTER_FASTER if flags else {**OPERATOR_FLAGS, **FASTER}
     container |= {
         "image": reference,
         "imagePullPolicy": "IfNotPresent",
         "command": [f"/{program}"],
         "args": [*flags, *(f"--{name}={value}" for name, value in mine.items())],
     }
-    container["env"] = [*container.get("env", ()), *ENVIRONMENT]
     container["readinessProbe"] |= {"initialDelaySeconds": 1, "periodSeconds": 1}

@@ -52,7 +52,7 @@ FLOW = "scaling-bookkeeping"
 TURNS = 5
 """Of which the first isn't counted: all that takes part has just been started, and its connections are new."""
 QUIET_SECONDS = 5
-MEASURED = ("replicas ≥ 1 in the API server", "seen by a watch", "let through by the gateway")
+MEASURED = ("replicas ≥ 1 in the API server", "seen by a watch", "held by the gateway")
 SCALING = {"cooldownSeconds": 5, "pollingIntervalSeconds": 5}
 
 
@@ -155,8 +155,9 @@ async def scaled_up(client: ApiClient) -> bool:
 async def woken(cluster: ControlCluster, client: ApiClient, one: Replica, token: str, names: list[str]) -> list[float]:
     """One request for each at the same moment, on connections that are there: who asks takes little of the two cores.
 
-    Seconds until their Deployments had a replica, until a watch told of it, and until the gateway let the request through to a ready pod:
-    of each, p50, p95 and the last. Kwok's pods answer nothing, so in the end Envoy does, with the header that tells how long it waited.
+    Seconds until their Deployments had a replica, until a watch told of it, and those for which the gateway held the request before it let
+    it through to a ready pod: of each, p50, p95 and the last. Kwok's pods answer nothing, so in the end Envoy does, with the header that
+    tells how long it waited.
     """
     seen = Moments(client, DEPLOYMENTS, TEAM, lambda body: (body["spec"].get("replicas") or 0) >= 1)
     watching = await seen.begin()
@@ -167,7 +168,8 @@ async def woken(cluster: ControlCluster, client: ApiClient, one: Replica, token:
         path = f"/api/v2/endpoints/workloads/{object_id('workloads', TEAM, name)}/"
         writer.write(f"GET {path} HTTP/1.1\r\nhost: {url.netloc}\r\nauthorization: Bearer {token}\r\n\r\n".encode())
     await seen.all_of(len(names), PATIENCE_SECONDS)
-    through = [waited(await reader.readuntil(b"\r\n\r\n")) for reader, _ in connections]
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        through = [waited(await reader.readuntil(b"\r\n\r\n")) for reader, _ in connections]
     for _, writer in connections:
         writer.close()
     watching.cancel()
@@ -179,7 +181,8 @@ async def woken(cluster: ControlCluster, client: ApiClient, one: Replica, token:
 
 def waited(head: bytes) -> float:
     """How long the gateway held the request that this is the answer to, in seconds."""
-    phases = next(line for line in head.decode().split("\r\n") if line.lower().startswith("x-roadstead-cold-start:"))
+    phases = next((line for line in head.decode().split("\r\n") if line.lower().startswith("x-roadstead-cold-start:")), None)
+    assert phases is not None, head
     return float(phases.rpartition("total=")[2])
 
 

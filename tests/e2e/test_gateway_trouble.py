@@ -32,7 +32,7 @@ from tests.clusters import (
     wait_admission,
     wait_for,
 )
-from tests.support.callers import LOOK_SECONDS, calling, ways
+from tests.support.callers import calling, ways
 from tests.support.gateways import CERTIFICATES, SCALER_HOST, Replica, gateway_access, scaler_authentication, two_gateways
 from tests.support.relay import relaying
 from tests.support.rest import account
@@ -213,8 +213,8 @@ def server_away(world: World, namespace: str) -> None:
 def envoy_killed(world: World, namespace: str) -> None:
     """An Envoy is killed by SIGKILL: what it was just carrying is lost, and what is sent there until the balancer looks again."""
     one = world.gateways[1]
-    world.killed_at = time.monotonic()
     one.kill_envoy()
+    world.killed_at = time.monotonic()
     time.sleep(SETTLE_SECONDS)
     one.start_envoy()
     one.wait_ready()
@@ -257,7 +257,7 @@ def test_no_warm_request_fails(world: World, namespace: str, trouble: str) -> No
     answered = sum(called.answered for called in calls)
     lost = [each for called in held for each in called.failed]
     killed = TROUBLES[trouble] is envoy_killed
-    cut = [each for called in calls for each in called.begun_before(world.killed_at)] if killed else []
+    cut = [each for called in calls for each in called.under_way_at(world.killed_at)] if killed else []
     world.rows[trouble] = f"| {trouble} | {answered:,} | {len(failed)} | {len(cut) if killed else '–'} | {HELD} | {len(lost)} |"
     print(json.dumps({"trouble": trouble, "answered": answered, "failed": failed[:10], "lost": lost}))
     assert sum(called.answered for called in held) + len(lost) == HELD, held
@@ -266,8 +266,7 @@ def test_no_warm_request_fails(world: World, namespace: str, trouble: str) -> No
     if killed:
         elsewhere = [each for each in failed + lost if each[2].startswith("gateway-0")]
         assert not elsewhere, elsewhere
-        noticed = world.killed_at + 2 * LOOK_SECONDS + 1  # a look may take a while where two cores do all this
-        late = [each for called in calls for each in called.failed if each not in called.begun_before(noticed)]
+        late = [each for called in (*calls, *held) for each in called.begun_after_a_look()]
         assert not late, late
         assert len(failed) <= 24, failed  # no more than a request of each client, in flight or while the balancer hadn't looked
         assert len(lost) <= HELD / 4, lost  # half of those that wait when it is killed

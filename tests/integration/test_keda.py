@@ -121,8 +121,7 @@ class TestWithKeda:
 
     def test_what_is_written_about_counts_has_a_flow_of_its_own(self, world: World, namespace: str) -> None:
         """All that ``examples/keda-values.yaml`` means to wait, and nothing else: neither the counts nor any child."""
-        begun = dispatched_at_rest(world.cluster, FLOW)
-        before = audit_position(world.cluster)
+        before, begun = at_rest(world.cluster, FLOW)
         apply(world.cluster, here(namespace, raw_artifact()), here(namespace, raw_workload(runtime=http_autoscaling())))
         world.wait_replicas(namespace, 0)
         wait_for(lambda: bookkeeping(world.cluster, before) == dispatched(world.cluster, FLOW) - begun > 0, "as many as were written")
@@ -387,14 +386,15 @@ def dispatched(cluster: ControlCluster, flow: str) -> int:
     return sum(int(float(line.rpartition(" ")[2])) for line in lines if line.startswith(begin))
 
 
-def dispatched_at_rest(cluster: ControlCluster, flow: str, seconds: float = 3) -> int:
-    """The same, once it has stayed the same for so long: what other tests left behind has been told."""
-    count = dispatched(cluster, flow)
-    while True:
-        time.sleep(seconds)
-        if (now := dispatched(cluster, flow)) == count:
-            return count
-        count = now
+def at_rest(cluster: ControlCluster, flow: str) -> tuple[int, int]:
+    """A place in the audit log, and how many had been dispatched of that FlowSchema, between which there was none."""
+
+    def look() -> tuple[int, int] | None:
+        before, count = audit_position(cluster), dispatched(cluster, flow)
+        time.sleep(2)
+        return (before, count) if dispatched(cluster, flow) == count and bookkeeping(cluster, before) == 0 else None
+
+    return wait_for(look, "what other tests left behind to be told", 60)
 
 
 def _reading(world: World, namespace: str) -> str | None:

@@ -39,10 +39,17 @@ class Called:
     failed: list[tuple[float, float, str]] = field(default_factory=list)
     cold: int = 0
     """Answered after having been held for a pod."""
+    left_out: dict[str, float] = field(default_factory=dict)
+    """By name of a replica, when a look last found that it wasn't ready any more, or never was, in seconds since the start."""
 
-    def begun_before(self, moment: float) -> list[tuple[float, float, str]]:
-        """Of what failed, that which was under way at that moment, in monotonic seconds."""
-        return [each for each in self.failed if each[0] + self.since < moment]
+    def under_way_at(self, moment: float) -> list[tuple[float, float, str]]:
+        """Of what failed, that which had begun before that moment, in monotonic seconds, and ended after it."""
+        return [each for each in self.failed if each[0] < moment - self.since <= each[1] + 0.01]  # they are rounded
+
+    def begun_after_a_look(self) -> list[tuple[float, float, str]]:
+        """Of what failed, that which was sent to a replica which a look had already found not to be ready."""
+        looks = [(name, at) for name, at in self.left_out.items()]
+        return [each for each in self.failed if any(each[2].startswith(f"{name}:") and each[0] > at + 0.01 for name, at in looks)]
 
     def __str__(self) -> str:
         return f"{self.answered} answered ({self.cold} of them held), {len(self.failed)} failed {self.failed[:5]}"
@@ -98,6 +105,8 @@ class Callers:
                 async with session.get(url, timeout=aiohttp.ClientTimeout(2)) as answer:
                     if answer.status == 200:
                         found.append(replica)
+        at = time.monotonic() - self.called.since
+        self.called.left_out |= {each.name: at for each in self._ready if each not in found}
         self._ready = found or self._ready
 
     async def _keep_asking(self, session: aiohttp.ClientSession, *, slow: bool) -> None:

@@ -60,6 +60,10 @@ class Memory:
         """Whether a pod was ready since ``said_ready``, whether it still is or not."""
         return self.heard_ready > self.said_ready
 
+    def looked(self, heard_ready: int) -> None:
+        """The status was found to be true, or made so, of what had been heard by then; a wake may have begun since."""
+        self.said_ready = max(self.said_ready, heard_ready)
+
     @classmethod
     def begun(cls, uid: str, status: Mapping[str, Any], now: float) -> Memory:
         """A memory that knows what the status tells. A quarrel told there isn't over because the operator was started anew."""
@@ -85,7 +89,8 @@ class Memory:
         """The mirror shows another child than before.
 
         What came of our write, or that its child has come and gone: from now on it shows the truth. Without this, whoever undoes a write
-        before anybody looks would make the mirror look as if it lagged. A Deployment that leaves zero begins a wake.
+        before anybody looks would make the mirror look as if it lagged. A Deployment that leaves zero begins a wake; pods are watched
+        apart, so one of this wake that is heard to be ready before counts for the last.
         """
         if isinstance(old, DeploymentView) and isinstance(new, DeploymentView) and old.spec_replicas == 0 < new.spec_replicas:
             self.said_ready = self.heard_ready  # whatever was ready before this wake says nothing of it

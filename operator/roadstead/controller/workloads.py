@@ -172,7 +172,7 @@ class WorkloadReconciler:
             outcome.status["observedGeneration"] = previous.get("observedGeneration", 0)
         if (late := await self._say(key, workload, outcome, memory, previous)) > 0:
             return late
-        memory.said_ready = heard_ready
+        memory.looked(heard_ready)
         again = (
             outcome.look_again_seconds,
             self._asks_seconds(outcome.doubt, memory),

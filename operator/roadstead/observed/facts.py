@@ -27,11 +27,11 @@ class Observed:
     """What one verdict follows from.
 
     ``wanted`` is the replica count that the operator sets, None while an autoscaler does. ``served``: a pod was ready since the last
-    verdict or the beginning of this wake, whether it still is or not. ``pending`` says in a sentence what a platform or operator change
-    would alter in the pods, once something restarts them; ``conflict`` who keeps undoing our writes, as the
-    condition UpToDate; ``gpu_missing`` what GPUs no node offers. ``endpoint`` is the public URL, ``gateway_serving`` says whether anybody
-    answers there. ``applied`` are the hashes of our own field sets right after our applies,
-    to be remembered in the status. ``refusal`` is what the user must change; ``lost_nodes``, ``heard`` and ``kills`` are those of a Scene.
+    verdict or the beginning of this wake, whichever is later, whether it still is or not. ``pending`` says in a sentence what a platform or
+    operator change would alter in the pods, once something restarts them; ``conflict`` who keeps undoing our writes, as the condition
+    UpToDate; ``gpu_missing`` what GPUs no node offers. ``endpoint`` is the public URL, ``gateway_serving`` says whether anybody answers
+    there. ``applied`` are the hashes of our own field sets right after our applies, to be remembered in the status. ``refusal`` is what the
+    user must change; ``lost_nodes``, ``heard`` and ``kills`` are those of a Scene.
     """
 
     workload: Workload

@@ -2,11 +2,11 @@
 
 ``status.lastWake`` remembers a wake from its beginning, when the count leaves zero although the minimum is zero: it goes with the first
 ready pod, and if the count is back at zero before there was one, it says so, until a later wake succeeds. It is about one version: another
-one has to show anew that it runs, and what befell the last says nothing of it. Whatever happens to the operator meanwhile, the status
-knows what it had come to. A pod that was ready and is gone at the next look is remembered by the operator that heard of it, while it leads;
-one that nobody heard of (no operator led, or its watch had broken, for as long as the pod was ready) leaves no trace, and its wake counts
-as failed: the next request tries again. Ready is ready: a pod that crashes right after it ends a wake all the same, and what is wrong with
-it is then told of the pod.
+one has to show anew that it runs, and what befell the last says nothing of it. Whatever happens to the operator meanwhile, the status knows
+what it had come to. A pod that was ready and is gone at the next look is remembered by the operator that heard of it, while it leads; one
+that nobody heard of (no operator led, or its watch had broken, for as long as the pod was ready), or that was heard of before the count
+that it came from, leaves no trace, and its wake counts as failed: the next request tries again. Ready is ready: a pod that crashes right
+after it ends a wake all the same, and what is wrong with it is then told of the pod.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ def last_wake(
     """``status.lastWake``.
 
     ``template`` is what the user declares for the pods, None while that is refused; ``replicas`` the count that an autoscaler set, None
-    where none does; ``ready``: a pod is ready, or was since the last verdict; ``asleep``: the count is zero, and no pod is left but those
-    that go.
+    where none does; ``ready``: a pod is ready, or was since the last verdict in this wake; ``asleep``: the count is zero, and no pod is
+    left but those that go.
     """
     before: dict[str, Any] | None = previous.get("lastWake")
     if replicas is None or ready:  # stopped, of a fixed count, or awake

@@ -61,6 +61,16 @@ def test_who_was_ready_since_the_last_look_has_served(memory: Memory) -> None:
     assert memory.served
 
 
+def test_a_look_that_ends_after_the_next_wake_began_takes_nothing_back(memory: Memory) -> None:
+    memory.heard_ready += 1
+    heard = memory.heard_ready
+    memory.heard_ready += 1
+    memory.saw(ChildKind.DEPLOYMENT, AT_ONE, AT_ZERO)
+    memory.saw(ChildKind.DEPLOYMENT, AT_ZERO, AT_ONE)
+    memory.looked(heard)
+    assert not memory.served
+
+
 def test_who_was_ready_before_this_wake_has_not_served_in_it(memory: Memory) -> None:
     """As where the status could not be written since."""
     memory.heard_ready += 1
