@@ -261,7 +261,8 @@ def test_from_zero_to_many_and_back(world: World, namespace: str) -> None:
     assert [trigger["metadata"]["enableTLS"] for trigger in made["spec"]["triggers"]] == ["true"]
 
 
-@pytest.mark.parametrize("who", ["the process that counts", pytest.param("KEDA", marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("who", ["the process that counts", "KEDA"])
 def test_never_down_while_busy_because_somebody_is_away(world: World, namespace: str, who: str) -> None:
     """What isn't known scales nothing down: neither while it is away, longer than cooldown and stabilisation, nor when it comes back."""
     workload(world, namespace, "chat", runtime=autoscaling("httpRequestsConcurrency", 4, 0, 3))

@@ -96,6 +96,7 @@ def test_pods_that_burn_cpu_get_company(world: World, namespace: str) -> None:
     assert told(world.cluster, namespace) == [("Normal", "Running")], "a normal start and a step don't read like failures"
 
 
+@pytest.mark.long
 def test_no_switch_blips(world: World, namespace: str) -> None:
     """fixed → HPA → ScaledObject → fixed → stop → start → another image, with two replicas asked for by each: never one less."""
     fixed, http = {"replicaCount": 2}, http_autoscaling("httpRequestsInFlight", low=2)

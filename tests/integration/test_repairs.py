@@ -22,8 +22,8 @@ REFUSED = (409, 422)
 CHANGED: Body = {"terminationGracePeriodSeconds": 7}
 ADDED: Body = {"containers": [{"name": "main", "env": [{"name": "ADDED", "value": "1"}]}]}
 EDITS = [
-    pytest.param({"spec": CHANGED}, 1, id="a field changed"),
-    pytest.param({"spec": ADDED}, 1, id="a variable added"),
+    pytest.param({"spec": CHANGED}, 1, id="a field changed", marks=pytest.mark.long),
+    pytest.param({"spec": ADDED}, 1, id="a variable added", marks=pytest.mark.long),
     pytest.param({"spec": CHANGED | ADDED}, 2, id="both"),
 ]
 """What is done to a pod template, and how many writes put it back: what was changed is applied, what was added is taken away.
