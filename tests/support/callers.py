@@ -48,7 +48,7 @@ class Called:
 
     def begun_after_a_look(self) -> list[tuple[float, float, str]]:
         """Of what failed, that which was sent to a replica which a look had already found not to be ready."""
-        return [each for each in self.failed if any(each[2].startswith(f"{name}:") and each[0] > at + 0.01 for name, at in self.left_out.items())]
+        return [each for each in self.failed if each[0] > self.left_out.get(each[2].partition(":")[0], float("inf")) + 0.01]
 
     def __str__(self) -> str:
         return f"{self.answered} answered ({self.cold} of them held), {len(self.failed)} failed {self.failed[:5]}"
