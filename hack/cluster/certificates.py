@@ -74,18 +74,9 @@ class Authority:
     def kubeconfig(self, path: Path, url: str, user: str, groups: Iterable[str] = ()) -> Path:
         """Write a kubeconfig for that user with everything embedded, so that it works from any folder and any process."""
         pair = self.client(f"client-{path.stem}", user, groups)
-        cluster = {"server": url, "certificate-authority-data": _encoded(self.certificate)}
         bearer = {"client-certificate-data": _encoded(pair.certificate), "client-key-data": _encoded(pair.key)}
-        document = {
-            "apiVersion": "v1",
-            "kind": "Config",
-            "current-context": "roadstead",
-            "clusters": [{"name": "roadstead", "cluster": cluster}],
-            "users": [{"name": user, "user": bearer}],
-            "contexts": [{"name": "roadstead", "context": {"cluster": "roadstead", "user": user, "namespace": "default"}}],
-        }
         path.touch(mode=0o600)
-        path.write_text(json.dumps(document, indent=2) + "\n")
+        path.write_text(kubeconfig(url, self.certificate, user, bearer))
         return path
 
     def _issue(self, file_name: str, common_name: str, groups: Iterable[str], alternatives: list[x509.GeneralName]) -> Pair:
@@ -106,6 +97,23 @@ class Authority:
         pair = Pair(self.folder / f"{file_name}.crt", self.folder / f"{file_name}.key")
         _write(pair, builder.sign(issuer_key, hashes.SHA256()), key)
         return pair
+
+
+def kubeconfig(url: str, authority: Path, user: str, credentials: dict[str, str]) -> str:
+    """The text of a kubeconfig for that user, with everything embedded.
+
+    ``authority`` is a file, ``credentials`` are the user's, as a kubeconfig names them.
+    """
+    cluster = {"server": url, "certificate-authority-data": _encoded(authority)}
+    document = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "current-context": "roadstead",
+        "clusters": [{"name": "roadstead", "cluster": cluster}],
+        "users": [{"name": user, "user": credentials}],
+        "contexts": [{"name": "roadstead", "context": {"cluster": "roadstead", "user": user, "namespace": "default"}}],
+    }
+    return json.dumps(document, indent=2) + "\n"
 
 
 def signing_key(folder: Path) -> Path:

@@ -28,20 +28,20 @@ from roadstead.kube.config import load
 from roadstead.kube.resource import DEPLOYMENTS, NAMESPACES
 from roadstead.resources import WORKLOADS
 from tests.bench.document import HELP, write
-from tests.bench.measure import Moments, scaled, share
+from tests.bench.measure import Moments, cpu_seconds, scaled, share
 from tests.build import http_autoscaling, raw_artifact, raw_workload
 from tests.clusters import (
+    NAMESPACE,
     add_fake_nodes,
     apply,
     audit_position,
     declare_platform,
     install_crds,
     install_rbac,
-    operator_access,
     running_operator,
     wait_admission,
 )
-from tests.support.gateways import Replica, gateway_access, running_gateway
+from tests.support.gateways import GATEWAY_ACCOUNT, Replica, running_gateway
 from tests.support.rest import account
 from tests.world import gateway, here
 
@@ -50,7 +50,8 @@ PATIENCE_SECONDS = 300.0
 FLOW = "scaling-bookkeeping"
 """The FlowSchema of ``examples/keda-values.yaml``, which holds what is written about counts back behind them."""
 TURNS = 5
-"""Of which the first isn't counted: all that takes part has just been started, and its connections are new."""
+GOAL_SECONDS = 0.5
+"""For 95 of 100 counts to be in the API server."""
 QUIET_SECONDS = 5
 MEASURED = ("replicas ≥ 1 in the API server", "seen by a watch", "held by the gateway")
 SCALING = {"cooldownSeconds": 5, "pollingIntervalSeconds": 5}
@@ -77,7 +78,8 @@ def cluster_with_keda() -> Iterator[tuple[ControlCluster, Replica]]:
         install_rbac(cluster, "--set=platform.gateway.fastPath=true")
         add_fake_nodes(cluster, 2)
         wait_admission(cluster)
-        with keda(cluster), running_operator(cluster, operator_access(cluster)), running_gateway(cluster, gateway_access(cluster)) as one:
+        operator, ours = (cluster.account_kubeconfig(NAMESPACE, name) for name in ("roadstead-operator", GATEWAY_ACCOUNT))
+        with keda(cluster), running_operator(cluster, operator), running_gateway(cluster, ours) as one:
             gateway(cluster, ready=True)
             yield cluster, one
 
@@ -108,11 +110,11 @@ async def run(cluster: ControlCluster, one: Replica, count: int) -> list[list[st
                 await asleep(client, count)
                 measured = await woken(cluster, client, one, token, some)
                 print(turn, by, len(some), limited, *(f"{figure:.3f}" for figure in measured), flush=True)
-                if turn > 0:
-                    figures[by, len(some), limited].append(measured)
+                figures[by, len(some), limited].append(measured)
     return [
-        [by, "as recommended" if limited else "none", str(len(some)), *map(spread, zip(*figures[by, len(some), limited], strict=True))]
+        [by, "as recommended" if limited else "none", str(len(some)), within(turns), *map(spread, zip(*turns, strict=True))]
         for by, some, limited in ways
+        for turns in (figures[by, len(some), limited],)
     ]
 
 
@@ -122,7 +124,9 @@ def printed(rows: list[list[str]]) -> str:
         "woken by",
         "flow control",
         "Workloads at once",
+        f"turns whose p95 was within {GOAL_SECONDS} s",
         *(f"{what}: {share}, s" for what in MEASURED for share in ("p50", "p95", "max")),
+        "CPU time of the API server, s",
     ]
     lines = [head, ["---", "---", *("---:" for _ in head[2:])], *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
@@ -156,13 +160,16 @@ async def woken(cluster: ControlCluster, client: ApiClient, one: Replica, token:
     """One request for each at the same moment, on connections that are there: who asks takes little of the two cores.
 
     Seconds until their Deployments had a replica, until a watch told of it, and those for which the gateway held the request before it let
-    it through to a ready pod: of each, p50, p95 and the last. Kwok's pods answer nothing, so in the end Envoy does, with the header that
-    tells how long it waited.
+    it through to a ready pod: of each, p50, p95 and the last. Then what the API server spent meanwhile, a yardstick for turns of the same
+    number: a shared machine has its slow minutes. Kwok's pods answer nothing, so in the end Envoy does, with the header that tells how long
+    it waited.
     """
     seen = Moments(client, DEPLOYMENTS, TEAM, lambda body: (body["spec"].get("replicas") or 0) >= 1)
     watching = await seen.begin()
     url = urlsplit(one.url)
     connections = [await asyncio.open_connection(url.hostname, url.port) for _ in names]
+    server = cluster.processes["kube-apiserver"].process.pid
+    spent = cpu_seconds(server)
     mark, began, began_at = audit_position(cluster), time.monotonic(), time.time()
     for name, (_, writer) in zip(names, connections, strict=True):
         path = f"/api/v2/endpoints/workloads/{object_id('workloads', TEAM, name)}/"
@@ -170,13 +177,14 @@ async def woken(cluster: ControlCluster, client: ApiClient, one: Replica, token:
     await seen.all_of(len(names), PATIENCE_SECONDS)
     async with asyncio.timeout(PATIENCE_SECONDS):
         through = [waited(await reader.readuntil(b"\r\n\r\n")) for reader, _ in connections]
+    spent = cpu_seconds(server) - spent
     for _, writer in connections:
         writer.close()
     watching.cancel()
     while not (written := scaled(cluster, mark)).keys() >= set(names):  # noqa: ASYNC110 - a file tells nobody
         await asyncio.sleep(0.1)  # the log tells of a request when it is over, which may be after a watch has told of its effect
     stored, told = [written[name] - began_at for name in names], [seen.at[name] - began for name in names]
-    return [share(values, part) for values in (stored, told, through) for part in (0.5, 0.95, 1)]
+    return [*(share(values, part) for values in (stored, told, through) for part in (0.5, 0.95, 1)), spent]
 
 
 def waited(head: bytes) -> float:
@@ -184,6 +192,11 @@ def waited(head: bytes) -> float:
     phases = next((line for line in head.decode().split("\r\n") if line.lower().startswith("x-roadstead-cold-start:")), None)
     assert phases is not None, head
     return float(phases.rpartition("total=")[2])
+
+
+def within(turns: Sequence[Sequence[float]]) -> str:
+    """In how many turns the goal was met."""
+    return f"{sum(stored <= GOAL_SECONDS for _, stored, *_ in turns)} of {len(turns)}"
 
 
 def spread(turns: Sequence[float]) -> str:

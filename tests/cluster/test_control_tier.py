@@ -40,6 +40,16 @@ def test_client_kubeconfig_acts_as_that_user(cluster: ControlCluster) -> None:
     assert "system:serviceaccounts" in answer["status"]["userInfo"]["groups"]
 
 
+def test_account_kubeconfig_has_a_token_of_that_account(cluster: ControlCluster) -> None:
+    cluster.kubectl("create", "serviceaccount", "robot")
+    kubeconfig = cluster.account_kubeconfig("default", "robot")
+    answer = json.loads(cluster.kubectl("auth", "whoami", "--kubeconfig", str(kubeconfig), "-o", "json"))
+    assert answer["status"]["userInfo"]["username"] == "system:serviceaccount:default:robot"
+    assert {"system:serviceaccounts", "system:serviceaccounts:default"} <= set(answer["status"]["userInfo"]["groups"])
+    assert "client-certificate" not in kubeconfig.read_text()
+    assert kubeconfig.stat().st_mode & 0o077 == 0
+
+
 def test_audit_log_has_one_line_per_finished_request(cluster: ControlCluster) -> None:
     cluster.kubectl("create", "configmap", "counted")
     creations = [
