@@ -1,4 +1,4 @@
-"""Envoy's script beside a clock that tests set: what it remembers, and for how long. What Envoy makes of it: test_envoy_protocols.py."""
+"""Envoy's script beside a clock that tests set: what it remembers, and for how long. What Envoy makes of it: test_envoy_verdicts.py."""
 
 from __future__ import annotations
 
