@@ -11,8 +11,6 @@ from pydantic_core import from_json, to_json
 from roadstead.rest.problems import Problem, of_validation
 
 M = TypeVar("M", bound=BaseModel)
-EXACT = 2**53
-"""Beyond it a float says nothing of an integer's last digits."""
 
 
 async def body_of(request: Request, model: type[M]) -> M:
@@ -46,7 +44,7 @@ def _strictly(payload: bytes, model: type[M]) -> M:
 def _whole(value: Any) -> Any:
     """The same value, its whole numbers as integers."""
     match value:
-        case float() if value.is_integer() and abs(value) < EXACT:
+        case float() if value.is_integer():
             return int(value)
         case dict():
             return {name: _whole(part) for name, part in value.items()}

@@ -49,6 +49,15 @@ def test_what_is_not_json_is_400() -> None:
     assert refused.value.status == 400
 
 
+@pytest.mark.parametrize("memory", ["9007199254740992.0", "1e18"])
+def test_an_integer_may_be_beyond_what_a_float_counts_one_by_one(memory: str) -> None:
+    """What two to the power of 53 is as a float is a whole number all the same, and the OpenAPI document allows it."""
+    group = json.dumps(GROUP).replace('"memory": 1', f'"memory": {memory}')
+    artifact = parsed(f'{{"artifact": {{"spec": {{"containerGroups": [{group}]}}}}}}'.encode(), WorkloadCreate).artifact
+    assert artifact is not None
+    assert artifact.spec.container_groups[0].containers[0].resource_request.memory == int(float(memory))
+
+
 @pytest.mark.parametrize("memory", [str(2**63), str(10**30), "[]"])
 def test_memory_is_bytes_that_can_be_written_down_or_a_text(memory: str) -> None:
     """Where it is said, no part of a type's name is in the way: the field."""
