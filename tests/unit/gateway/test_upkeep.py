@@ -55,19 +55,46 @@ def test_certificates_that_do_not_fit_are_not_the_end(tmp_path: Path) -> None:
     assert certificates.present() is not first
 
 
-@pytest.mark.parametrize("answers", [["2", None, "0"], ["2", None, None, "1", "0"]])
-async def test_one_unanswered_question_does_not_end_the_drain(answers: Sequence[str | None], unused_tcp_port: int) -> None:
-    left = list(answers)
+@pytest.mark.parametrize(
+    "answers",
+    [
+        [(2, 5), None, (0, 5)],
+        [(2, 5), None, None, (1, 5), (0, 5)],
+        [(0, 5), (0, 6), (0, 7), (1, 8), (0, 8), (0, 8)],
+    ],
+    ids=["one silence", "two silences", "led here again between two looks"],
+)
+async def test_a_drain_ends_with_the_last_request(answers: Sequence[tuple[int, int] | None], unused_tcp_port: int) -> None:
+    """One unanswered question isn't the end of Envoy, nor one moment without a request that of its clients."""
+    left, looked = list(answers), []
 
     async def stats(_: web.Request) -> web.Response:
-        said = left.pop(0)
+        said = left.pop(0) if len(left) > 1 else left[0]
+        looked.append(said)
         if said is None:
             return web.Response(status=500)
-        return web.Response(text=f"http.gateway.downstream_rq_active: {said}\n")
+        figures = {"http.gateway.downstream_rq_active": said[0], "http.gateway.downstream_rq_total": said[1]}
+        return web.Response(text="".join(f"{name}: {value}\n" for name, value in figures.items()))
 
     async with served([web.get("/stats", stats)], unused_tcp_port), Admin(unused_tcp_port) as admin:
         await admin.drained(60)
-    assert left == []
+    assert looked == list(answers)
+
+
+async def test_a_balancer_that_looks_after_its_backends_does_not_hold_up_the_end(
+    unused_tcp_port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("roadstead.gateway.admin.LATE_SECONDS", 2.0)
+    begun = 0
+
+    async def stats(_: web.Request) -> web.Response:
+        nonlocal begun
+        begun += 1
+        return web.Response(text=f"http.gateway.downstream_rq_active: 0\nhttp.gateway.downstream_rq_total: {begun}\n")
+
+    async with served([web.get("/stats", stats)], unused_tcp_port), Admin(unused_tcp_port) as admin:
+        await admin.drained(60)
+    assert begun == 5, "a look each half second, of two seconds"
 
 
 def test_what_a_process_with_a_wrong_clock_says_does_not_keep_a_workload_awake() -> None:
