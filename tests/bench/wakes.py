@@ -1,4 +1,4 @@
-"""How fast Workloads wake: ``python -m tests.bench.wakes [--workloads N] [--write]``, on the control tier with kwok and KEDA.
+"""How fast Workloads wake: ``python -m tests.bench.wakes [--workloads N] [--turns N] [--write]``, on the control tier with kwok and KEDA.
 
 N Workloads at zero get one request each at the same moment, through the real gateway, KEDA, HPA and scheduler; kwok's pods are ready at
 once, so what is measured is everything but the container's own start. With KEDA alone and with the gateway's fast path, each with the
@@ -49,7 +49,6 @@ TEAM = "team"
 PATIENCE_SECONDS = 300.0
 FLOW = "scaling-bookkeeping"
 """The FlowSchema of ``examples/keda-values.yaml``, which holds what is written about counts back behind them."""
-TURNS = 5
 GOAL_SECONDS = 0.5
 """For 95 of 100 counts to be in the API server."""
 QUIET_SECONDS = 5
@@ -60,13 +59,14 @@ SCALING = {"cooldownSeconds": 5, "pollingIntervalSeconds": 5}
 def main() -> None:
     parser = argparse.ArgumentParser(description="How fast Workloads wake")
     parser.add_argument("--workloads", type=int, default=100)
+    parser.add_argument("--turns", type=int, default=5, help="how often each way is taken (5)")
     parser.add_argument("--write", action="store_true", help=HELP)
     chosen = parser.parse_args()
     with cluster_with_keda() as (cluster, one):
-        table = printed(uvloop.run(run(cluster, one, chosen.workloads)))
+        table = printed(uvloop.run(run(cluster, one, chosen.workloads, chosen.turns)))
     print(table)
     if chosen.write:
-        command = f"python -m tests.bench.wakes --workloads {chosen.workloads}"
+        command = f"python -m tests.bench.wakes --workloads {chosen.workloads} --turns {chosen.turns}"
         write("wakes", command, table)
 
 
@@ -84,7 +84,7 @@ def cluster_with_keda() -> Iterator[tuple[ControlCluster, Replica]]:
             yield cluster, one
 
 
-async def run(cluster: ControlCluster, one: Replica, count: int) -> list[list[str]]:
+async def run(cluster: ControlCluster, one: Replica, count: int, turns: int) -> list[list[str]]:
     """Bring all to zero and wake them, in turns; returns the table's rows."""
     names = [f"w{number:03d}" for number in range(count)]
     settings = {"scalerAddress": one.scaler, "queueTotal": 100000, "queuePerWorkload": 1000}
@@ -98,7 +98,7 @@ async def run(cluster: ControlCluster, one: Replica, count: int) -> list[list[st
         runtime = http_autoscaling("httpRequestsConcurrency", low=0, high=3)
         apply(cluster, here(TEAM, raw_artifact(status="registered")))
         apply(cluster, *(here(TEAM, raw_workload(name, runtime=runtime)) for name in names))
-        for turn in range(TURNS):
+        for turn in range(turns):
             for by, some, limited in ways if turn % 2 == 0 else ways[::-1]:
                 if len(some) < count and turn != 1:
                     continue  # a single one has nobody to wait for: once is enough
@@ -112,9 +112,9 @@ async def run(cluster: ControlCluster, one: Replica, count: int) -> list[list[st
                 print(turn, by, len(some), limited, *(f"{figure:.3f}" for figure in measured), flush=True)
                 figures[by, len(some), limited].append(measured)
     return [
-        [by, "as recommended" if limited else "none", str(len(some)), within(turns), *map(spread, zip(*turns, strict=True))]
+        [by, "as recommended" if limited else "none", str(len(some)), within(taken), *map(spread, zip(*taken, strict=True))]
         for by, some, limited in ways
-        for turns in (figures[by, len(some), limited],)
+        for taken in (figures[by, len(some), limited],)
     ]
 
 
