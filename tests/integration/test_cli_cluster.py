@@ -21,6 +21,7 @@ import pytest
 import yaml
 
 from hack.cluster import binaries
+from hack.cluster.certificates import kubeconfig
 from hack.cluster.control import ControlCluster, control_cluster
 from roadstead.cli.connection import connect, path_of
 from roadstead.cli.failure import TIMED_OUT
@@ -355,11 +356,8 @@ def _claims(token: str) -> dict[str, Any]:
 
 
 def _kubeconfig(cluster: ControlCluster, token: str, name: str) -> Path:
-    body = yaml.safe_load(cluster.kubeconfig.read_text())
-    for user in body["users"]:
-        user["user"] = {"token": token}
     file = cluster.state / f"token-{name}-{hash(token)}.kubeconfig"
-    file.write_text(yaml.safe_dump(body))
+    file.write_text(kubeconfig(cluster.url, cluster.ca_file, name, {"token": token}))
     return file
 
 

@@ -14,7 +14,8 @@ import pytest
 
 from hack.cluster.control import free_ports
 from roadstead.api.container import Protocol
-from tests.support.lone_envoy import HOST, PREFIX, TOKEN, LoneEnvoy, lone_envoy, read_head, reply, request
+from roadstead.gateway.admin import Admin
+from tests.support.lone_envoy import HOST, PREFIX, TOKEN, Echo, LoneEnvoy, lone_envoy, read_head, reply, request
 
 DRAIN_SECONDS, CLOSING_SECONDS = 1, 6
 FLAGS = ("--drain-time-s", str(DRAIN_SECONDS), "--drain-strategy", "immediate")  # the latter as in the chart
@@ -119,3 +120,28 @@ async def test_a_call_of_grpc_outlasts_the_drain(envoy: LoneEnvoy) -> None:
             assert await call.read() is grpc.aio.EOF
     finally:
         await server.stop(0)
+
+
+async def test_the_end_waits_for_what_envoy_says_is_under_way_and_for_a_rest(envoy: LoneEnvoy) -> None:
+    """Figures of a real Envoy: what is asked for has to be what it calls them."""
+    await envoy.pods(await envoy.listen(Echo()))
+    async with Admin(envoy.admin_port) as admin:
+        active, before = await admin.load() or (-1, -1)
+        assert active == 0
+        envoy.gate.release = asyncio.Event()
+        held = asyncio.create_task(envoy.get("/x"))
+        while not envoy.gate.asked:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        assert await admin.load() == (1, before + 1)
+        ending = asyncio.create_task(admin.drained(60))
+        await asyncio.sleep(2)
+        assert not ending.done()
+        envoy.gate.release.set()
+        assert (await held).status == 200
+        for _ in range(20):  # for two seconds, nothing under way in most moments
+            await asyncio.sleep(0.1)
+            assert (await envoy.get("/x")).status == 200
+            assert not ending.done()
+        async with asyncio.timeout(10):
+            await ending
+        assert await admin.load() == (0, before + 21)

@@ -57,7 +57,7 @@ class Admin:
         await self._ask("POST", "/drain_listeners", graceful="", skip_exit="")
 
     async def drained(self, limit_seconds: float) -> None:
-        """Return when no request is under way and none has begun for QUIET_SECONDS, or the time is over, or Envoy is gone.
+        """Return when no request has been under way or begun for QUIET_SECONDS, or the time is over, or Envoy is gone.
 
         Who is asked to reconnect elsewhere may be led here again, by a proxy or a balancer that doesn't know yet that this pod leaves; at
         one moment between two of his requests nothing is under way. After LATE_SECONDS only what is under way is waited for: who still
@@ -72,7 +72,7 @@ class Admin:
                 return
             if load is not None:
                 active, begun = load
-                if begun != known:
+                if active or begun != known:
                     known, rested = begun, clock()
                 if not active and (clock() - rested >= QUIET_SECONDS or clock() - began >= LATE_SECONDS):
                     return

@@ -59,7 +59,7 @@ def test_certificates_that_do_not_fit_are_not_the_end(tmp_path: Path) -> None:
     "answers",
     [
         [(2, 5), None, (0, 5)],
-        [(2, 5), None, None, (1, 5), (0, 5)],
+        [(2, 5), None, None, (1, 5), (0, 5), (0, 5)],
         [(0, 5), (0, 6), (0, 7), (1, 8), (0, 8), (0, 8)],
     ],
     ids=["one silence", "two silences", "led here again between two looks"],
